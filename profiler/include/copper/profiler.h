@@ -1,0 +1,75 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * copper/profiler.h: profile this process.
+ *
+ * Works in any process, with or without the coroutine runtime. Nothing runs (no thread, timer or
+ * signal) before the first call that needs it.
+ *
+ *     int err = cu_pprof_serve("127.0.0.1:6060");     // then: go tool pprof http://127.0.0.1:6060
+ *
+ * or, in a program that has an HTTP server of its own, mount cu_pprof_handle.
+ */
+#ifndef COPPER_PROFILER_H
+#define COPPER_PROFILER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+#define COPPER_CPU_HZ_DEFAULT 100
+#define COPPER_CPU_HZ_MAX     10000
+#define COPPER_SECONDS_MAX    3600 /* longest window a client may ask for */
+
+/* Serves /debug/pprof/ at "HOST:PORT" (IPv4 literal; port 0: any free one) from threads of our own.
+ * A host other than loopback needs COPPER_TOKEN_FILE. 0; -EINVAL (address malformed), -EADDRINUSE,
+ * -EACCES (not loopback and no token; or set-user-id process), -EALREADY, -ENOTSUP (this process
+ * defines mg_* itself), -ENOMEM. Also done at start-up for COPPER_HTTP=HOST:PORT, where a failure
+ * is one line on stderr. From plain threads. */
+int cu_pprof_serve(const char *address);
+/* The address served, "127.0.0.1:41873", or NULL. */
+const char *cu_pprof_address(void);
+/* Stops serving; requests under way are cut. */
+void cu_pprof_stop(void);
+
+/* CPU profile of the next `seconds` seconds at hz (0: 100) into a file, atomically. Blocks its thread
+ * for that long. Any number may run at once, beside HTTP clients. 0 or -errno. */
+int cu_profile_cpu_file(const char *path, double seconds, int hz);
+
+/* ---- our routes in somebody else's server ---------------------------------------------------- */
+
+struct cu_http_header {
+    const char *name, *value;
+};
+
+struct cu_http_request {
+    const char *method;                   /* "GET", "HEAD", "POST" */
+    const char *path;                     /* "/debug/pprof/profile", percent-decoded */
+    const char *query;                    /* after '?', undecoded; NULL: none */
+    const struct cu_http_header *headers; /* may be NULL */
+    size_t nheaders;
+    /* Reads the body: > 0 bytes, 0 at its end, < 0 error. NULL: no body. */
+    int64_t (*read)(void *server, void *buf, size_t n);
+};
+
+/* The server's side of the answer. start is called once, then write any number of times. */
+struct cu_http_writer {
+    void *server; /* passed to all callbacks */
+    void (*start)(void *server, int status, const struct cu_http_header *headers, size_t nheaders);
+    int (*write)(void *server, const void *bytes, size_t n); /* 0, or < 0: the client is gone */
+    bool (*is_gone)(void *server); /* polled while waiting; NULL: assume the client stays */
+};
+
+/* Answers one request, blocking for as long as it asks for (?seconds=). Knows no socket; the caller
+ * does access control. Thread-safe. Returns the status sent. */
+int cu_pprof_handle(const struct cu_http_request *request, const struct cu_http_writer *writer);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

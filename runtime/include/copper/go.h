@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * copper/go.h: start coroutines, yield, end. The one header a newcomer needs first.
+ *
+ * A coroutine is a function with a stack of its own, run by a few OS threads (Go's goroutine). It
+ * costs one page until it uses more. Coroutines that wait cost no thread.
+ *
+ *     static void hello(void *arg) { puts(arg); }
+ *     static int app(void *arg) { cu_go(hello, "hello"); cu_yield(); return 0; }
+ *     int main(void) { return cu_run(app, NULL); }
+ *
+ * Rule for every call documented as *parking*: the coroutine may continue on another thread. Never
+ * use errno or the address of a thread-local obtained before it: compilers cache those addresses.
+ *
+ * After fork() the child has only its calling thread: inherited coroutines are gone, and the
+ * runtime starts afresh at the next cu_run or cu_go.
+ */
+#ifndef COPPER_GO_H
+#define COPPER_GO_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/* Where in the source something was made. Always static data: pointers to it never dangle, and
+ * names survive stripping. */
+struct cu_site {
+    const char *function;
+    const char *file;
+    uint32_t line;
+};
+
+#define COPPER_SITE()                                                                              \
+    (__extension__({                                                                               \
+        static const struct cu_site cu_site_here = {__func__, __FILE__, __LINE__};                 \
+        &cu_site_here;                                                                             \
+    }))
+
+/* A coroutine's id: positive, never used twice in a process. */
+typedef int64_t cu_id;
+
+struct cu_go_options {
+    size_t size;               /* sizeof(struct cu_go_options): set by COPPER_GO_OPTIONS */
+    size_t stack_size;         /* bytes of address space; 0 means the default, 256 KiB */
+    const char *name;          /* copied, cut to 31 bytes; NULL means none */
+    bool daemon;               /* serves others for ever: never reported as stranded */
+    const struct cu_site *site; /* spawn site; NULL means unknown */
+};
+#define COPPER_GO_OPTIONS .size = sizeof(struct cu_go_options)
+
+/* Runs fn(arg) as the main coroutine and returns its value. Awaits nobody else, like Go's main:
+ * what still runs goes on in the background until the process ends. From a plain thread, before or
+ * after other calls of it; -EDEADLK from a coroutine. Blocks its thread. Starts the runtime when it
+ * does not run yet; -errno when that fails. */
+int cu_run(int (*fn)(void *), void *arg);
+
+/* Starts fn(arg) as a coroutine. Returns its id, or -ENOMEM / -EAGAIN when address space, memory or
+ * the configured number of coroutines (COPPER_MAXCOROUTINES) is used up. From coroutines and from
+ * plain threads (starts the runtime if need be); not from signal handlers. Does not block.
+ * The result may be ignored. */
+cu_id cu_go(void (*fn)(void *), void *arg);
+cu_id cu_go_with(void (*fn)(void *), void *arg, const struct cu_go_options *options);
+cu_id cu_go_site(void (*fn)(void *), void *arg, const struct cu_site *site);
+#define cu_go(fn, arg) cu_go_site((fn), (arg), COPPER_SITE())
+
+/* Lets others run: the caller goes to the end of the global queue. Parks. On a plain thread:
+ * sched_yield. */
+void cu_yield(void);
+
+/* Ends the calling coroutine at once; nothing above it on its stack runs. Not from plain threads
+ * (aborts: misuse), nor from the main coroutine's function (its value would be lost). */
+__attribute__((noreturn)) void cu_exit(void);
+
+/* The id of the calling coroutine, 0 on a plain thread. Any context. */
+cu_id cu_self(void);
+
+/* Names the calling coroutine in dumps, profiles and reports. Copied, cut to 31 bytes. */
+void cu_name_set(const char *name);
+
+/* How many P there are, i.e. how many coroutines run at once. COPPER_MAXPROCS, default: the CPUs
+ * that affinity and the cgroup's quota let this process use. */
+int cu_maxprocs(void);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

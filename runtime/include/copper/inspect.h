@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * copper/inspect.h: what exists now, for tools. A stable interface.
+ *
+ * Live coroutines can be visited without stopping the world: one parked or runnable coroutine at a
+ * time is claimed, so that its stack stands still while the visitor reads it; a waker that meets the
+ * claim leaves a note and the visitor's side readies the coroutine afterwards. Coroutines that run
+ * are reported without registers.
+ */
+#ifndef COPPER_INSPECT_H
+#define COPPER_INSPECT_H
+
+#include <copper/go.h>
+#include <copper/hooks.h>
+#include <copper/label.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+#define COPPER_INSPECT_VERSION 1u
+
+enum cu_g_state {
+    COPPER_G_RUNNABLE,
+    COPPER_G_RUNNING,
+    COPPER_G_WAITING,
+};
+
+enum cu_object_kind {
+    COPPER_OBJECT_NONE,
+    COPPER_OBJECT_CHAN,
+    COPPER_OBJECT_MUTEX,
+    COPPER_OBJECT_WG,
+};
+
+/* What a coroutine waits on. Copied while it cannot go away. */
+struct cu_object_info {
+    enum cu_object_kind kind;
+    const void *address;
+    char name[32];              /* "" when it has none */
+    uint64_t cap, len;          /* channels */
+    bool is_closed;             /* channels */
+    const struct cu_site *site; /* where it was made; NULL: unknown (mutex, wait group) */
+    cu_id owner;                /* mutex: coroutine that holds it, 0: a plain thread or unknown */
+    int64_t count;              /* wait group: counter */
+};
+
+/* Callee-saved registers of a coroutine that does not run: enough to unwind it. */
+struct cu_saved_regs {
+    uint64_t pc, sp, bp, bx, r12, r13, r14, r15;
+};
+
+struct cu_g_info {
+    uint32_t size; /* sizeof(struct cu_g_info) of the runtime: fields beyond it do not exist */
+    cu_id id;
+    cu_id parent;               /* who spawned it, 0: a plain thread */
+    char name[32];              /* "" when it has none */
+    enum cu_g_state state;
+    enum cu_wait_reason reason; /* WAITING only */
+    int64_t since_ns;           /* when the state began */
+    int64_t deadline_ns;        /* WAITING only: will wake by itself then; 0: never by itself */
+    struct cu_object_info object;
+    const struct cu_site *site; /* spawn site; NULL: unknown */
+    void (*entry)(void *);      /* the function that was spawned */
+    const struct cu_labels *labels;
+    uint64_t scope;             /* see cu_scope_enter; 0: none */
+    int64_t cpu_ns;             /* CPU time used so far, to the last switch */
+    int64_t created_ns;
+    bool is_daemon;
+    bool is_main;               /* function of a cu_run */
+    bool has_regs;              /* regs and stack are valid: it stands still during the visit */
+    bool is_started;            /* false: never ran; its stack is not attached yet */
+    struct cu_saved_regs regs;
+    uint64_t stack_lo, stack_hi; /* usable stack, [lo, hi) */
+};
+
+/* Calls visit for every live coroutine until it returns false. Coroutines that start or end
+ * meanwhile may or may not be seen; each is seen at most once. The visitor must not park, spawn or
+ * wait for any coroutine. From plain threads and coroutines (the caller itself is reported as
+ * running). Returns the number visited, or -errno. About 100 ns each besides the visitor. */
+int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), void *arg);
+
+/* What the calling thread is doing. Async-signal-safe, takes no lock, about 5 ns. */
+enum cu_here_kind {
+    COPPER_HERE_THREAD,    /* a thread that is no worker */
+    COPPER_HERE_COROUTINE, /* a coroutine is current on this worker */
+    COPPER_HERE_SCHEDULER, /* a worker between coroutines */
+};
+struct cu_here {
+    enum cu_here_kind kind;
+    cu_id id;                       /* 0 unless COROUTINE */
+    const struct cu_labels *labels; /* of the coroutine, or of the plain thread */
+    uint64_t stack_lo, stack_hi;    /* of the coroutine; 0, 0 otherwise. The thread may still be on
+                                       its own stack for a few instructions: check sp */
+};
+void cu_inspect_here(struct cu_here *out);
+
+/* Totals since the runtime started. */
+struct cu_runtime_stats {
+    uint32_t size;
+    int32_t maxprocs;
+    uint64_t live, created, exited;     /* coroutines */
+    uint64_t switches, parks, steals;   /* steals: coroutines stolen */
+    uint64_t threads;                   /* worker threads alive */
+    uint64_t running_ns;                /* time that Ps were running coroutines, summed over P */
+    uint64_t spinning_ns;               /* time that workers looked for work */
+    char guard_mode[24];                /* "madvise", "mprotect", "canary" */
+};
+void cu_runtime_stats(struct cu_runtime_stats *out);
+
+/* Scopes: every coroutine spawned by a member, however deep, is a member. For leak assertions.
+ * enter: makes a new scope number (> 0) the caller's (coroutine or plain thread) and returns it;
+ * *previous gets the one before, to give back to leave. */
+uint64_t cu_scope_enter(uint64_t *previous);
+void cu_scope_leave(uint64_t previous);
+
+/* Waits until nothing can happen any more by itself among the coroutines of a scope (0: all): each
+ * is parked with no deadline, or gone. No sleeping and no polling while coroutines run. The caller
+ * is not counted. 0; -ETIMEDOUT after timeout_ns. Parks, or blocks a plain thread. */
+int cu_quiesce(uint64_t scope, int64_t timeout_ns);
+
+/* Fatal reports (stack overflow, misuse) print what the runtime knows by itself. A library that can
+ * name frames registers itself here; it is called with the registers and the readable stack of the
+ * coroutine in question, while the process is about to die. NULL unregisters. */
+typedef void cu_stack_printer(int fd, const struct cu_saved_regs *regs, uint64_t stack_lo,
+                              uint64_t stack_hi);
+void cu_report_set_printer(cu_stack_printer *print);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif
