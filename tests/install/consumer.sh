@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Installs into a scratch prefix, then builds and runs a five-line consumer twice: by pkg-config and
+# by CMake's find_package. Also runs the installed command from there.
+set -eu
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+prefix=$scratch/prefix
+
+cmake --install "$COPPER_BUILD" --prefix "$prefix" >"$scratch/log" || { cat "$scratch/log"; exit 1; }
+libdir=$(dirname "$(find "$prefix" -name 'libcopper_runtime.so' | head -1)")
+
+mkdir "$scratch/consumer"
+cat >"$scratch/consumer/main.c" <<'C'
+#include <copper/copper.h>
+static void send_one(void *c) { int v = 42; cu_send(c, &v); }
+static int app(void *c) { int v; cu_go(send_one, c); return cu_recv(c, &v) ? 1 : v - 42; }
+int main(void) { return cu_run(app, cu_chan_new(sizeof(int), 0)) || cu_pprof_address() != 0; }
+C
+cat >"$scratch/consumer/CMakeLists.txt" <<'C'
+cmake_minimum_required(VERSION 3.16)
+project(consumer C)
+find_package(copper 0.1 REQUIRED)
+add_executable(consumer main.c)
+target_link_libraries(consumer PRIVATE copper::copper)
+C
+
+echo "pkg-config"
+cd "$scratch/consumer"
+PKG_CONFIG_PATH=$libdir/pkgconfig
+export PKG_CONFIG_PATH
+# shellcheck disable=SC2046
+cc -Wall -Werror main.c -o by-pkg-config $(pkg-config --cflags --libs copper) -Wl,-rpath,"$libdir"
+./by-pkg-config
+
+echo "cmake"
+cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake --build build >/dev/null
+./build/consumer
+
+echo "the command"
+"$prefix/bin/copper" --version
+"$prefix/bin/copper" run --quiet -- /bin/true

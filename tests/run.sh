@@ -1,0 +1,71 @@
+#!/usr/bin/env bash
+# All tests, on a bare Debian 12, as the first command: installs what is missing (and says so), builds
+# every preset, runs every suite, and ends with one line: "N passed, N failed".
+#
+#   tests/run.sh                 everything, short forms of the long runs (under 25 minutes, 2 cores)
+#   tests/run.sh release asan    only these presets
+set -u
+cd "$(dirname "$0")/.."
+. cmake/packages.sh
+
+copper_need_packages build demo test
+copper_need_go
+export PATH
+
+# The sanitizer builds run what can tell them something; programs judged from outside need no second
+# look under a sanitizer.
+sanitizer_labels='unit|behaviour|stress|leak'
+declare -A labels=([asan]=$sanitizer_labels [tsan]=$sanitizer_labels [ubsan]=$sanitizer_labels)
+presets=("${@:-}")
+[ -n "${presets[0]}" ] || presets=(release clang ubsan asan tsan)
+
+passed=0
+failed=0
+failures=()
+
+# Adds up what ctest's own summary file says.
+count_results() {
+    local preset=$1 junit=$2 tests fails name
+    tests=$(grep -c '<testcase ' "$junit")
+    fails=$(grep -c 'status="fail"' "$junit")
+    passed=$((passed + tests - fails))
+    failed=$((failed + fails))
+    while read -r name; do
+        failures+=("$preset: $name")
+    done < <(sed -n 's/.*<testcase name="\([^"]*\)".*status="fail".*/\1/p' "$junit")
+}
+
+build() {
+    local preset=$1 log=build/$1.log
+    mkdir -p build
+    cmake --preset "$preset" >"$log" 2>&1 && cmake --build --preset "$preset" >>"$log" 2>&1 && return
+    tail -60 "$log"
+    failed=$((failed + 1))
+    failures+=("$preset: build, see $log")
+    return 1
+}
+
+run_tests() {
+    local preset=$1 junit=$PWD/build/$1/junit.xml
+    rm -f "$junit"
+    ctest --test-dir "build/$preset" --output-on-failure --output-junit "$junit" \
+        ${labels[$preset]:+-L "${labels[$preset]}"}
+    [ -s "$junit" ] && count_results "$preset" "$junit" && return
+    failed=$((failed + 1))
+    failures+=("$preset: ctest did not run")
+}
+
+for preset in "${presets[@]}"; do
+    copper_say "$preset: building"
+    build "$preset" || continue
+    # the clang build proves that it compiles without a warning there too
+    [ "$preset" = clang ] && { passed=$((passed + 1)); continue; }
+    copper_say "$preset: testing"
+    run_tests "$preset"
+done
+
+for failure in "${failures[@]+"${failures[@]}"}"; do
+    echo "FAILED  $failure"
+done
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]
