@@ -38,7 +38,7 @@ count_results() {
 build() {
     local preset=$1 log=build/$1.log
     mkdir -p build
-    cmake --preset "$preset" >"$log" 2>&1 && cmake --build --preset "$preset" >>"$log" 2>&1 && return
+    cmake --preset "$preset" -DCOPPER_BUILD_TESTS=ON >"$log" 2>&1 && cmake --build --preset "$preset" >>"$log" 2>&1 && return
     tail -60 "$log"
     failed=$((failed + 1))
     failures+=("$preset: build, see $log")
