@@ -37,15 +37,18 @@ copper_install() {
     [ -e $policy ] && policy=
     [ -n "$policy" ] && printf '#!/bin/sh\nexit 101\n' | $sudo tee $policy >/dev/null \
         && $sudo chmod 755 $policy
-    local status=0
-    $sudo apt-get update -q >/dev/null &&
+    local status=0 log
+    log=$(mktemp)
+    { $sudo apt-get update -q &&
         $sudo env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -q -y --no-install-recommends "$@" >/dev/null || status=$?
+            apt-get install -q -y --no-install-recommends "$@"; } >"$log" 2>&1 || status=$?
     [ -n "$policy" ] && $sudo rm -f $policy
     if [ $status != 0 ]; then
+        tail -20 "$log"
         copper_say "apt-get could not install: $*"
         exit 1
     fi
+    rm -f "$log"
 }
 
 copper_need_packages() {
