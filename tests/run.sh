@@ -55,6 +55,17 @@ run_tests() {
     failures+=("$preset: ctest did not run")
 }
 
+# The demo is what a newcomer sees first, so it is a test too.
+run_demo() {
+    copper_say "examples/demo.sh"
+    if timeout 300 ./examples/demo.sh; then
+        passed=$((passed + 1))
+    else
+        failed=$((failed + 1))
+        failures+=("examples/demo.sh")
+    fi
+}
+
 for preset in "${presets[@]}"; do
     copper_say "$preset: building"
     build "$preset" || continue
@@ -62,6 +73,7 @@ for preset in "${presets[@]}"; do
     [ "$preset" = clang ] && { passed=$((passed + 1)); continue; }
     copper_say "$preset: testing"
     run_tests "$preset"
+    [ "$preset" = release ] && run_demo
 done
 
 for failure in "${failures[@]+"${failures[@]}"}"; do
