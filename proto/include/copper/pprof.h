@@ -59,9 +59,11 @@ struct cu_pprof_line {
     int64_t line;      /* 0 means unknown */
 };
 
-/* A label has either a string value (str) or a number with a unit. */
+/* A label has either a string value (str) or a number with a unit. On the wire an empty str is what
+ * no label is, so such a label is left out; and so is the number 0 without a unit, so it gets its key
+ * as unit, which is what readers assume for a number without one. */
 struct cu_pprof_label {
-    const char *key;
+    const char *key; /* not empty */
     const char *str; /* NULL: numeric label */
     int64_t num;
     const char *unit; /* numeric labels only; NULL means "" */
@@ -78,9 +80,12 @@ struct cu_pprof_sample {
 /* Returns a new empty profile, or NULL when memory is out. Caller frees. */
 struct cu_pprof *cu_pprof_new(void);
 void cu_pprof_free(struct cu_pprof *p); /* NULL is allowed */
+/* The sticky error: 0 as long as all is well. */
+int cu_pprof_error(const struct cu_pprof *p);
 
 /* Header fields. Strings are copied. Invalid UTF-8 is replaced (U+FFFD), since some consumers
- * reject a whole profile for one bad byte. */
+ * reject a whole profile for one bad byte. All sample types come before the first sample (-EINVAL,
+ * sticky, otherwise). */
 void cu_pprof_sample_type(struct cu_pprof *p, const char *type, const char *unit);
 void cu_pprof_period(struct cu_pprof *p, const char *type, const char *unit, int64_t period);
 void cu_pprof_time(struct cu_pprof *p, int64_t time_wall_ns, int64_t duration_ns);
@@ -88,10 +93,12 @@ void cu_pprof_comment(struct cu_pprof *p, const char *text);
 void cu_pprof_default_sample_type(struct cu_pprof *p, const char *type);
 void cu_pprof_doc_url(struct cu_pprof *p, const char *url);
 void cu_pprof_drop_frames(struct cu_pprof *p, const char *regex);
+void cu_pprof_keep_frames(struct cu_pprof *p, const char *regex);
 
 /* Interning: equal arguments give equal ids; ids count from 1; 0 is the sticky error.
  * Mappings are equal when all their fields are; flags of an existing mapping can be changed with
- * cu_pprof_mapping_flags. Locations are equal when mapping, address and lines are. */
+ * cu_pprof_mapping_flags. Locations are equal when mapping, address and lines are. An id that is not
+ * of this profile is -EINVAL, sticky; mapping 0 of a location is "none". */
 uint32_t cu_pprof_mapping(struct cu_pprof *p, const struct cu_pprof_mapping *m);
 void cu_pprof_mapping_flags(struct cu_pprof *p, uint32_t mapping, bool functions, bool filenames,
                             bool line_numbers, bool inline_frames);
@@ -101,7 +108,9 @@ uint32_t cu_pprof_location(struct cu_pprof *p, uint32_t mapping, uint64_t addres
                            const struct cu_pprof_line *lines, size_t nlines);
 
 /* Adds values to the sample with this stack and these labels (label order does not matter),
- * making it on first sight. 0, -EINVAL (unknown location id), or the sticky error. O(1) expected. */
+ * making it on first sight. Sums that do not fit stay at the end of the range. 0, the sticky error, or
+ * -EINVAL, which is not sticky: unknown location id, label without a key, no sample type yet.
+ * Expected time: linear in the stack. */
 int cu_pprof_sample(struct cu_pprof *p, const struct cu_pprof_sample *s);
 
 /* Reading a profile back: visit what is there. Pointers are valid until p is changed or freed. */
@@ -125,13 +134,16 @@ bool cu_pprof_location_at(const struct cu_pprof *p, uint32_t id, uint32_t *mappi
                           uint64_t *address, const struct cu_pprof_line **lines, size_t *nlines);
 void cu_pprof_times(const struct cu_pprof *p, int64_t *time_wall_ns, int64_t *duration_ns,
                     int64_t *period);
+void cu_pprof_period_type(const struct cu_pprof *p, const char **type, const char **unit);
 
-/* Adds all of src to dst: values of equal samples add up; the sample types must be the same
- * (-EINVAL otherwise). time becomes the earliest, duration the sum, period the maximum, comments
- * are united. src is unchanged. */
+/* Adds all of src to dst: values of equal samples add up; the sample types, and the period types
+ * where both have one, must be the same (-EINVAL otherwise, dst unchanged). An empty dst takes src's.
+ * time becomes the earliest, duration the sum, period the maximum, comments are united; the other
+ * header fields are dst's, or src's where dst has none. src is unchanged, and may be dst. */
 int cu_pprof_merge(struct cu_pprof *dst, const struct cu_pprof *src);
 
-/* Multiplies every value by ratio (rounded to nearest, ties to even). scale(-1) and merge give a
+/* Multiplies every value by ratio, which is finite (rounded to nearest, ties to even; what does not
+ * fit stays at the end of the range). scale(-1) and merge give a
  * difference. cu_pprof_drop_zero removes the samples whose values are all zero. */
 void cu_pprof_scale(struct cu_pprof *p, double ratio);
 void cu_pprof_drop_zero(struct cu_pprof *p);
@@ -144,18 +156,21 @@ typedef int cu_pprof_write_fn(void *ctx, const void *bytes, size_t n);
  * of the profile. 0, -ENOMEM (or another sticky error), or what `write` returned. */
 int cu_pprof_write(const struct cu_pprof *p, cu_pprof_write_fn *write, void *ctx);
 /* The same to a file, atomically: written beside it, synced, then renamed over it. On an error
- * (-ENOSPC, ...) an existing file is untouched. */
+ * (-ENOSPC, ...) an existing file is untouched and nothing is left beside it. A target that is there
+ * and is no regular file (/dev/stdout, a pipe) is written to directly. */
 int cu_pprof_write_file(const struct cu_pprof *p, const char *path);
 
 /* Strict reader of gzip'd or plain bytes. Any bytes are safe to pass. On failure returns a negative
- * errno value (-EBADMSG malformed, -E2BIG over COPPER_PPROF_BYTES_MAX unpacked, -ENOMEM) and `error`
- * holds one line that names what was wrong ("sample 3: location 17 is unknown"). */
-#define COPPER_PPROF_BYTES_MAX ((size_t)1 << 30)
+ * errno value (-EBADMSG malformed, -E2BIG over COPPER_PPROF_BYTES_MAX unpacked, -ENOMEM), *out is NULL
+ * and `error` holds one line that names what was wrong ("sample 3: location 17 is unknown"). Ids of
+ * any kind become dense in the order of the file. Not kept: columns of lines, is_folded. */
+#define COPPER_PPROF_BYTES_MAX ((size_t)256 << 20)
 int cu_pprof_read(const void *bytes, size_t n, struct cu_pprof **out, char *error,
                   size_t error_size);
 int cu_pprof_read_file(const char *path, struct cu_pprof **out, char *error, size_t error_size);
 
-/* Gzip as a stream, for those who write text or other formats. */
+/* Gzip as a stream, for those who write text or other formats. open returns NULL when memory is out;
+ * write and close then return -ENOMEM. The first error of `write` is sticky. */
 struct cu_gzip;
 struct cu_gzip *cu_gzip_open(cu_pprof_write_fn *write, void *ctx);
 int cu_gzip_write(struct cu_gzip *z, const void *bytes, size_t n);
