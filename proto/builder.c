@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: life cycle, header fields, mappings, functions and locations of a profile: everything but
- * the samples (samples.c).
+ * Purpose: life cycle, header fields, mappings, functions and locations of a profile: everything
+ * but the samples (samples.c).
  *
  * Design: every record is zeroed before it is filled, so that equal records are equal bytes and one
  * pair of hash and compare serves all kinds. See profile.h and table.h for the invariants.

@@ -5,8 +5,8 @@
  * Design: everything of the source is interned in the destination, tables first; an array per table
  * says what became of each id. Only what samples can refer to is carried over, no stray string.
  *
- * Invariants: a profile may be merged into itself (its values double): then nothing new is interned,
- * so no table moves while it is read.
+ * Invariants: a profile may be merged into itself (its values double): then nothing new is
+ * interned, so no table moves while it is read.
  */
 #include "profile.h"
 

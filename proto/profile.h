@@ -2,9 +2,9 @@
  *
  * Purpose: what a profile is inside proto/: the builder fills it, the writer and the views read it.
  *
- * Design: arrays of small records that refer to each other by id, as on the wire, each with an index
- * by contents. String fields hold string table indices. Lines of all locations are in one array, and
- * so are the values of all samples.
+ * Design: arrays of small records that refer to each other by id, as on the wire, each with an
+ * index by contents. String fields hold string table indices. Lines of all locations are in one
+ * array, and so are the values of all samples.
  *
  * Invariants: ids are dense from 1 in order of first use; every id stored in a record exists. Once
  * `error` is set no record changes any more.

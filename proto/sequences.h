@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: sequences of ids, each stored once: stacks (of location ids) and label sets (of label ids).
- * A million samples of a thousand stacks hold a thousand stacks.
+ * Purpose: sequences of ids, each stored once: stacks (of location ids) and label sets (of label
+ * ids). A million samples of a thousand stacks hold a thousand stacks.
  */
 #ifndef COPPER_PROTO_SEQUENCES_H
 #define COPPER_PROTO_SEQUENCES_H

@@ -11,7 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COPPER_STRING_CHUNK ((size_t)32 << 10) /* bytes of text in one allocation, or one long text */
+#define COPPER_STRING_CHUNK                                                                        \
+    ((size_t)32 << 10) /* bytes of text in one allocation, or one long text */
 
 struct cu__string_chunk {
     struct cu__string_chunk *next;

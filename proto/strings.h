@@ -2,8 +2,8 @@
  *
  * Purpose: the string table of a profile: each text once, as clean UTF-8.
  *
- * Design: texts live in chunks that never move, so a pointer to one is valid as long as its profile.
- * Index 0 is always "".
+ * Design: texts live in chunks that never move, so a pointer to one is valid as long as its
+ * profile. Index 0 is always "".
  */
 #ifndef COPPER_PROTO_STRINGS_H
 #define COPPER_PROTO_STRINGS_H
@@ -23,7 +23,7 @@ struct cu__string_chunk;
 struct cu__strings {
     struct cu__string *items; /* items[0] is "" */
     size_t n, cap;
-    struct cu__index index; /* of ids from 1: item + 1 */
+    struct cu__index index;         /* of ids from 1: item + 1 */
     struct cu__string_chunk *chunk; /* the newest, others behind it */
 };
 

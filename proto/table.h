@@ -6,8 +6,9 @@
  * Design: the index holds (hash, id) pairs, open addressing, at most 3/4 full; it never sees the
  * entries themselves, the caller compares. Ids are from 1, so an all-zero slot is a free one.
  *
- * Invariants: making room is the only step that can fail and it changes nothing visible; so a caller
- * first makes room in all it will touch, then changes, and a failure leaves the profile consistent.
+ * Invariants: making room is the only step that can fail and it changes nothing visible; so a
+ * caller first makes room in all it will touch, then changes, and a failure leaves the profile
+ * consistent.
  */
 #ifndef COPPER_PROTO_TABLE_H
 #define COPPER_PROTO_TABLE_H

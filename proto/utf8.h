@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: strings that every consumer accepts. Some reject a whole profile for one byte that is not
- * UTF-8, and file names and mangled names may hold any byte.
+ * Purpose: strings that every consumer accepts. Some reject a whole profile for one byte that is
+ * not UTF-8, and file names and mangled names may hold any byte.
  */
 #ifndef COPPER_PROTO_UTF8_H
 #define COPPER_PROTO_UTF8_H

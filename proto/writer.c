@@ -2,8 +2,8 @@
  *
  * Purpose: stream a profile as gzip'd protobuf (cu_pprof_write).
  *
- * Design: protobuf says that a message is the concatenation of its parts. So a profile is written one
- * field at a time, and a sample or location, which may be of any length, a piece at a time: its
+ * Design: protobuf says that a message is the concatenation of its parts. So a profile is written
+ * one field at a time, and a sample or location, which may be of any length, a piece at a time: its
  * pieces are first measured, for the length in front, then packed, each into the one small buffer.
  * Field order follows the field numbers; the string table is the last of the tables.
  *

@@ -2,9 +2,10 @@
  *
  * copper/pprof.h: build, merge, scale, write and read pprof profiles.
  *
- * A `cu_pprof` is one profile in memory. Strings, functions, locations, mappings and stacks are each
- * stored once; ids are dense from 1 in order of first use, which the strictest consumers demand.
- * Writing streams gzip'd protobuf bytes through a callback and never holds the encoded profile.
+ * A `cu_pprof` is one profile in memory. Strings, functions, locations, mappings and stacks are
+ * each stored once; ids are dense from 1 in order of first use, which the strictest consumers
+ * demand. Writing streams gzip'd protobuf bytes through a callback and never holds the encoded
+ * profile.
  *
  * The format is github.com/google/pprof/proto/profile.proto (package perftools.profiles).
  *
@@ -60,8 +61,8 @@ struct cu_pprof_line {
 };
 
 /* A label has either a string value (str) or a number with a unit. On the wire an empty str is what
- * no label is, so such a label is left out; and so is the number 0 without a unit, so it gets its key
- * as unit, which is what readers assume for a number without one. */
+ * no label is, so such a label is left out; and so is the number 0 without a unit, so it gets its
+ * key as unit, which is what readers assume for a number without one. */
 struct cu_pprof_label {
     const char *key; /* not empty */
     const char *str; /* NULL: numeric label */
@@ -97,8 +98,8 @@ void cu_pprof_keep_frames(struct cu_pprof *p, const char *regex);
 
 /* Interning: equal arguments give equal ids; ids count from 1; 0 is the sticky error.
  * Mappings are equal when all their fields are; flags of an existing mapping can be changed with
- * cu_pprof_mapping_flags. Locations are equal when mapping, address and lines are. An id that is not
- * of this profile is -EINVAL, sticky; mapping 0 of a location is "none". */
+ * cu_pprof_mapping_flags. Locations are equal when mapping, address and lines are. An id that is
+ * not of this profile is -EINVAL, sticky; mapping 0 of a location is "none". */
 uint32_t cu_pprof_mapping(struct cu_pprof *p, const struct cu_pprof_mapping *m);
 void cu_pprof_mapping_flags(struct cu_pprof *p, uint32_t mapping, bool functions, bool filenames,
                             bool line_numbers, bool inline_frames);
@@ -108,8 +109,8 @@ uint32_t cu_pprof_location(struct cu_pprof *p, uint32_t mapping, uint64_t addres
                            const struct cu_pprof_line *lines, size_t nlines);
 
 /* Adds values to the sample with this stack and these labels (label order does not matter),
- * making it on first sight. Sums that do not fit stay at the end of the range. 0, the sticky error, or
- * -EINVAL, which is not sticky: unknown location id, label without a key, no sample type yet.
+ * making it on first sight. Sums that do not fit stay at the end of the range. 0, the sticky error,
+ * or -EINVAL, which is not sticky: unknown location id, label without a key, no sample type yet.
  * Expected time: linear in the stack. */
 int cu_pprof_sample(struct cu_pprof *p, const struct cu_pprof_sample *s);
 
@@ -137,9 +138,9 @@ void cu_pprof_times(const struct cu_pprof *p, int64_t *time_wall_ns, int64_t *du
 void cu_pprof_period_type(const struct cu_pprof *p, const char **type, const char **unit);
 
 /* Adds all of src to dst: values of equal samples add up; the sample types, and the period types
- * where both have one, must be the same (-EINVAL otherwise, dst unchanged). An empty dst takes src's.
- * time becomes the earliest, duration the sum, period the maximum, comments are united; the other
- * header fields are dst's, or src's where dst has none. src is unchanged, and may be dst. */
+ * where both have one, must be the same (-EINVAL otherwise, dst unchanged). An empty dst takes
+ * src's. time becomes the earliest, duration the sum, period the maximum, comments are united; the
+ * other header fields are dst's, or src's where dst has none. src is unchanged, and may be dst. */
 int cu_pprof_merge(struct cu_pprof *dst, const struct cu_pprof *src);
 
 /* Multiplies every value by ratio, which is finite (rounded to nearest, ties to even; what does not
@@ -156,21 +157,21 @@ typedef int cu_pprof_write_fn(void *ctx, const void *bytes, size_t n);
  * of the profile. 0, -ENOMEM (or another sticky error), or what `write` returned. */
 int cu_pprof_write(const struct cu_pprof *p, cu_pprof_write_fn *write, void *ctx);
 /* The same to a file, atomically: written beside it, synced, then renamed over it. On an error
- * (-ENOSPC, ...) an existing file is untouched and nothing is left beside it. A target that is there
- * and is no regular file (/dev/stdout, a pipe) is written to directly. */
+ * (-ENOSPC, ...) an existing file is untouched and nothing is left beside it. A target that is
+ * there and is no regular file (/dev/stdout, a pipe) is written to directly. */
 int cu_pprof_write_file(const struct cu_pprof *p, const char *path);
 
 /* Strict reader of gzip'd or plain bytes. Any bytes are safe to pass. On failure returns a negative
- * errno value (-EBADMSG malformed, -E2BIG over COPPER_PPROF_BYTES_MAX unpacked, -ENOMEM), *out is NULL
- * and `error` holds one line that names what was wrong ("sample 3: location 17 is unknown"). Ids of
- * any kind become dense in the order of the file. Not kept: columns of lines, is_folded. */
+ * errno value (-EBADMSG malformed, -E2BIG over COPPER_PPROF_BYTES_MAX unpacked, -ENOMEM), *out is
+ * NULL and `error` holds one line that names what was wrong ("sample 3: location 17 is unknown").
+ * Ids of any kind become dense in the order of the file. Not kept: columns of lines, is_folded. */
 #define COPPER_PPROF_BYTES_MAX ((size_t)256 << 20)
 int cu_pprof_read(const void *bytes, size_t n, struct cu_pprof **out, char *error,
                   size_t error_size);
 int cu_pprof_read_file(const char *path, struct cu_pprof **out, char *error, size_t error_size);
 
-/* Gzip as a stream, for those who write text or other formats. open returns NULL when memory is out;
- * write and close then return -ENOMEM. The first error of `write` is sticky. */
+/* Gzip as a stream, for those who write text or other formats. open returns NULL when memory is
+ * out; write and close then return -ENOMEM. The first error of `write` is sticky. */
 struct cu_gzip;
 struct cu_gzip *cu_gzip_open(cu_pprof_write_fn *write, void *ctx);
 int cu_gzip_write(struct cu_gzip *z, const void *bytes, size_t n);
