@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: `copper record`: records a program it starts, or a process that already serves, and stays
+ * in between, so that nothing that ends the program ends the recording.
+ *
+ * Design. One loop waits for three things: answers to profile windows (windows.c), the time for the
+ * next one, and signals, which are blocked and read from a descriptor. A signal that the terminal
+ * sent has reached the program too; one sent to us alone is passed on.
+ */
+#include "child.h"
+#include "report.h"
+#include "targets.h"
+#include "windows.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define COPPER_NS_PER_SECOND INT64_C(1000000000)
+#define COPPER_DRAIN_NS      (5 * COPPER_NS_PER_SECOND)   /* for answers after the last window */
+#define COPPER_DEAD_NS       (COPPER_NS_PER_SECOND / 2)   /* the same when the process is gone */
+#define COPPER_DEFAULT_FILE  "%e.%p.cpu.pb.gz"
+
+struct recording {
+    const struct cu__options *options;
+    struct cu__windows windows;
+    pid_t pid;
+    char name[COPPER_NAME_MAX];
+    bool is_child;      /* we started it */
+    bool has_ended;     /* the child */
+    bool is_over;       /* no more windows are wanted */
+    int status;         /* exit status, ours in the end */
+    int signals;        /* signalfd */
+    int64_t drain_until_ns;
+};
+
+static const int passed_on[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2};
+
+static int block_signals(sigset_t *old)
+{
+    sigset_t set;
+    sigemptyset(&set);
+    sigaddset(&set, SIGCHLD);
+    for (size_t i = 0; i < sizeof passed_on / sizeof passed_on[0]; i++) {
+        sigaddset(&set, passed_on[i]);
+    }
+    sigprocmask(SIG_BLOCK, &set, old);
+    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* No further windows; what is under way may still be answered. */
+static void wind_up(struct recording *r, int64_t patience_ns)
+{
+    if (!r->is_over) {
+        r->is_over = true;
+        cu__windows_stop(&r->windows);
+    }
+    r->drain_until_ns = cu__now_ns() + patience_ns;
+}
+
+static void take_signal(struct recording *r, const struct signalfd_siginfo *s)
+{
+    if (s->ssi_signo == SIGCHLD) {
+        if (r->is_child && !r->has_ended && cu__child_ended(r->pid, &r->status)) {
+            r->has_ended = true;
+            wind_up(r, COPPER_DEAD_NS);
+        }
+        return;
+    }
+    bool is_from_terminal = s->ssi_code == SI_KERNEL;
+    if (!r->is_child) {
+        wind_up(r, 0); /* the process recorded goes on */
+    } else if (!is_from_terminal && !r->has_ended) {
+        kill(r->pid, (int)s->ssi_signo);
+    }
+}
+
+static void take_signals(struct recording *r)
+{
+    struct signalfd_siginfo s;
+    while (read(r->signals, &s, sizeof s) == (ssize_t)sizeof s) {
+        take_signal(r, &s);
+    }
+}
+
+static bool is_finished(const struct recording *r)
+{
+    bool is_drained = cu__windows_are_done(&r->windows) ||
+                      (r->is_over && cu__now_ns() >= r->drain_until_ns);
+    return is_drained && (!r->is_child || r->has_ended);
+}
+
+/* True: everything that can be recorded is. The file may be written, though the child may run on. */
+static bool is_recorded(const struct recording *r)
+{
+    return cu__windows_are_done(&r->windows) ||
+           (r->is_over && cu__now_ns() >= r->drain_until_ns);
+}
+
+static void wait_for_something(struct recording *r, int64_t most_ns)
+{
+    struct pollfd fds[COPPER_WINDOWS_MAX + 1] = {{.fd = r->signals, .events = POLLIN}};
+    nfds_t n = 1 + cu__windows_poll(&r->windows, fds + 1);
+    struct timespec t = {.tv_sec = (time_t)(most_ns / COPPER_NS_PER_SECOND),
+                         .tv_nsec = (long)(most_ns % COPPER_NS_PER_SECOND)};
+    ppoll(fds, n, &t, NULL);
+}
+
+/* An attached process that went away is found out by asking. */
+static void check_attached(struct recording *r)
+{
+    if (!r->is_child && !r->is_over && kill(r->pid, 0) != 0 && errno == ESRCH) {
+        wind_up(r, COPPER_DEAD_NS);
+    }
+}
+
+/* ---- the file ------------------------------------------------------------------------------- */
+
+/* Expands %p, %e, %h and %%. False: too long. */
+static bool expand(const char *pattern, const struct recording *r, char out[PATH_MAX])
+{
+    size_t n = 0;
+    char host[HOST_NAME_MAX + 1] = "", pid[24];
+    gethostname(host, sizeof host - 1);
+    snprintf(pid, sizeof pid, "%d", (int)r->pid);
+    for (const char *at = pattern; *at != '\0'; at++) {
+        const char *value = NULL;
+        if (*at == '%') {
+            value = at[1] == 'p' ? pid : at[1] == 'e' ? r->name : at[1] == 'h' ? host : NULL;
+            value = at[1] == '%' ? "%" : value;
+        }
+        char self[2] = {*at, '\0'};
+        at += value != NULL;
+        int m = snprintf(out + n, PATH_MAX - n, "%s", value ? value : self);
+        n += (size_t)m;
+        if (n >= PATH_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void say_what_was_written(const struct cu_pprof *p, const char *path)
+{
+    int64_t time, duration, period, cpu = 0, samples = 0;
+    cu_pprof_times(p, &time, &duration, &period);
+    for (size_t i = 0; i < cu_pprof_nsamples(p); i++) {
+        struct cu_pprof_sample s;
+        cu_pprof_sample_at(p, i, &s, NULL, 0);
+        samples += s.values[0];
+        cpu += s.values[cu_pprof_nsample_types(p) - 1];
+    }
+    double second = (double)COPPER_NS_PER_SECOND;
+    cu__note("%s: %.2f s of CPU time in %.2f s, %lld samples", path, (double)cpu / second,
+             (double)duration / second, (long long)samples);
+}
+
+/* Writes the file and says what is in it. 0, or the exit status of a failure. */
+static int write_recording(struct recording *r)
+{
+    struct cu__windows *w = &r->windows;
+    char path[PATH_MAX];
+    if (!w->profile) {
+        if (!w->was_served) {
+            cu__error("%s[%d] ended before it could be asked, or never served", r->name,
+                      (int)r->pid);
+        } else {
+            cu__error("nothing was recorded of %s[%d]: %s", r->name, (int)r->pid,
+                      w->error[0] != '\0' ? w->error : "no window was answered");
+        }
+        return COPPER_EXIT_FAILED;
+    }
+    if (!expand(r->options->output ? r->options->output : COPPER_DEFAULT_FILE, r, path)) {
+        cu__error("-o %s: the file name is too long", r->options->output);
+        return COPPER_EXIT_FAILED;
+    }
+    int err = cu_pprof_write_file(w->profile, path);
+    if (err) {
+        cu__error("%s: %s", path, strerror(-err));
+        return COPPER_EXIT_FAILED;
+    }
+    if (!r->options->is_quiet) {
+        say_what_was_written(w->profile, path);
+        if (w->lost && !r->has_ended) {
+            cu__note("%u of %u windows are missing: %s", w->lost, w->lost + w->merged, w->error);
+        }
+        cu__report_table(w->profile);
+        cu__report_symbols(w->profile);
+    }
+    return 0;
+}
+
+/* ---- the loop ------------------------------------------------------------------------------- */
+
+/* Until the recording is complete, then writes it, then until a child has ended too. */
+static int record(struct recording *r)
+{
+    const struct cu__options *o = r->options;
+    cu__windows_begin(&r->windows, r->pid, o->hz);
+    bool has_limit = o->seconds > 0, is_written = false;
+    int failure = 0;
+    for (;;) {
+        int64_t wait_ns = cu__windows_step(&r->windows);
+        if (has_limit && r->windows.was_served) { /* the time runs from the first window on */
+            has_limit = false;
+            r->windows.limit_ns =
+                cu__now_ns() + (int64_t)(o->seconds * (double)COPPER_NS_PER_SECOND);
+        }
+        if (r->windows.is_stopping && !r->is_over) {
+            wind_up(r, COPPER_NS_PER_SECOND + COPPER_DRAIN_NS);
+        }
+        if (!is_written && is_recorded(r)) {
+            is_written = true;
+            failure = write_recording(r);
+        }
+        if (is_finished(r)) {
+            break;
+        }
+        wait_for_something(r, wait_ns);
+        take_signals(r);
+        check_attached(r);
+    }
+    cu__windows_end(&r->windows);
+    cu_pprof_free(r->windows.profile);
+    return failure;
+}
+
+static void set_name(struct recording *r, const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    snprintf(r->name, sizeof r->name, "%.*s", COPPER_NAME_MAX - 1, slash ? slash + 1 : path);
+}
+
+static int record_program(struct recording *r)
+{
+    struct cu__launch l;
+    sigset_t old;
+    int status = cu__launch_prepare(r->options, &l);
+    if (status) {
+        return status;
+    }
+    r->signals = block_signals(&old);
+    r->is_child = true;
+    r->pid = cu__child_start(&l, &old);
+    if (r->pid < 0) {
+        return cu__launch_failed(&l, -r->pid);
+    }
+    set_name(r, r->options->program[0]);
+    record(r); /* a lost recording was reported; the exit status stays the program's */
+    return r->status;
+}
+
+/* A PID or NAME that serves. 0: found. -1: it is no target, so it may be a program. */
+static int find_target(const char *word, struct cu__target *out)
+{
+    if (word[strspn(word, "0123456789")] == '\0') {
+        pid_t pid = (pid_t)strtol(word, NULL, 10);
+        if (cu__target_by_pid(pid, out)) {
+            return 0;
+        }
+        if (kill(pid, 0) != 0 && errno == ESRCH) {
+            cu__error("there is no process %s", word);
+        } else {
+            cu__error("process %s does not serve; start it with copper run", word);
+        }
+        return COPPER_EXIT_FAILED;
+    }
+    int n = strchr(word, '/') ? 0 : cu__target_by_name(word, out);
+    if (n > 1) {
+        cu__error("%d processes called %s serve; say which PID (copper list)", n, word);
+        return COPPER_EXIT_FAILED;
+    }
+    return n == 1 ? 0 : -1;
+}
+
+static int record_target(struct recording *r, const struct cu__target *target)
+{
+    sigset_t old;
+    r->signals = block_signals(&old);
+    r->pid = target->pid;
+    set_name(r, target->name);
+    return record(r);
+}
+
+int cu__record(const struct cu__options *o)
+{
+    struct recording r = {.options = o};
+    struct cu__target target;
+    int found = o->target ? find_target(o->target, &target) : -1;
+    if (found > 0) {
+        return found;
+    }
+    int status = found == 0 ? record_target(&r, &target) : record_program(&r);
+    if (r.signals > 0) {
+        close(r.signals);
+    }
+    return status;
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: see windows.h.
+ */
+#include "windows.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define COPPER_NS_PER_MS      INT64_C(1000000)
+#define COPPER_NS_PER_SECOND  INT64_C(1000000000)
+#define COPPER_WINDOW_FIRST   (100 * COPPER_NS_PER_MS)
+#define COPPER_WINDOW_LONGEST COPPER_NS_PER_SECOND
+#define COPPER_LOOK_INTERVAL  (5 * COPPER_NS_PER_MS) /* for a process that does not serve yet */
+
+int64_t cu__now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * COPPER_NS_PER_SECOND + t.tv_nsec;
+}
+
+void cu__windows_begin(struct cu__windows *w, pid_t pid, int hz)
+{
+    *w = (struct cu__windows){
+        .pid = pid, .hz = hz, .length_ns = COPPER_WINDOW_FIRST, .limit_ns = INT64_MAX};
+}
+
+nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WINDOWS_MAX])
+{
+    nfds_t n = 0;
+    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
+        const struct cu__window *each = &w->window[i];
+        if (each->is_open) {
+            fds[n++] = (struct pollfd){.fd = each->fetch.fd,
+                                       .events = cu__fetch_events(&each->fetch)};
+        }
+    }
+    return n;
+}
+
+static void lose(struct cu__windows *w, const char *error)
+{
+    w->lost++;
+    snprintf(w->error, sizeof w->error, "%s", error);
+}
+
+/* Adds one answer to the recording. */
+static void merge(struct cu__windows *w, const char *body, size_t n)
+{
+    struct cu_pprof *p;
+    char error[COPPER_CLI_ERROR_MAX];
+    if (cu_pprof_read(body, n, &p, error, sizeof error) != 0) {
+        lose(w, error);
+        return;
+    }
+    if (!w->profile) {
+        w->profile = p;
+        w->merged++;
+        return;
+    }
+    int err = cu_pprof_merge(w->profile, p);
+    cu_pprof_free(p);
+    if (err) {
+        lose(w, strerror(-err));
+    } else {
+        w->merged++;
+    }
+}
+
+static void finish_window(struct cu__windows *w, struct cu__window *each)
+{
+    const char *body;
+    size_t n;
+    char error[COPPER_CLI_ERROR_MAX];
+    if (cu__fetch_body(&each->fetch, &body, &n, error) == 0) {
+        merge(w, body, n);
+    } else {
+        lose(w, error);
+        w->is_serving = false; /* another program may serve under this pid now */
+        w->next_ns = cu__now_ns();
+    }
+    cu__fetch_end(&each->fetch);
+    each->is_open = false;
+}
+
+/* The next window's length: as planned, cut at the limit. 0: the limit is reached. */
+static int64_t next_length(struct cu__windows *w, int64_t now)
+{
+    int64_t left = w->limit_ns - now;
+    if (left < COPPER_NS_PER_MS) {
+        return 0;
+    }
+    /* no crumbs: what is left after this window would be shorter than the first one was */
+    if (left < w->length_ns + COPPER_WINDOW_FIRST) {
+        return left;
+    }
+    return w->length_ns;
+}
+
+static void open_window(struct cu__windows *w, struct cu__window *each, int64_t now)
+{
+    int64_t length = next_length(w, now);
+    if (length == 0) {
+        w->is_stopping = true;
+        return;
+    }
+    char path[128];
+    int n = snprintf(path, sizeof path, "/debug/pprof/profile?seconds=%.3f",
+                     (double)length / (double)COPPER_NS_PER_SECOND);
+    if (w->hz) {
+        snprintf(path + n, sizeof path - (size_t)n, "&hz=%d", w->hz);
+    }
+    cu__fetch_begin(&each->fetch, w->target.address, path);
+    each->is_open = true;
+    each->end_ns = cu__now_ns() + length;
+    w->next_ns = each->end_ns;
+    w->length_ns = 2 * length < COPPER_WINDOW_LONGEST ? 2 * length : COPPER_WINDOW_LONGEST;
+}
+
+static struct cu__window *free_window(struct cu__windows *w)
+{
+    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
+        if (!w->window[i].is_open) {
+            return &w->window[i];
+        }
+    }
+    return NULL;
+}
+
+/* Looks for the process's address, or opens the window that is due. */
+static void go_on(struct cu__windows *w, int64_t now)
+{
+    if (!w->is_serving) {
+        w->is_serving = cu__target_by_pid(w->pid, &w->target);
+        if (!w->is_serving) {
+            w->next_ns = now + COPPER_LOOK_INTERVAL;
+            return;
+        }
+        w->was_served = true;
+    }
+    struct cu__window *each = free_window(w);
+    if (each) {
+        open_window(w, each, now);
+    } else { /* the process is far behind with its answers: leave a gap */
+        w->next_ns = now + COPPER_WINDOW_FIRST;
+    }
+}
+
+int64_t cu__windows_step(struct cu__windows *w)
+{
+    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
+        struct cu__window *each = &w->window[i];
+        if (each->is_open && cu__fetch_step(&each->fetch)) {
+            finish_window(w, each);
+        }
+    }
+    if (w->is_stopping) {
+        return COPPER_WINDOW_FIRST;
+    }
+    int64_t now = cu__now_ns();
+    if (now >= w->next_ns) {
+        go_on(w, now);
+    }
+    return w->next_ns > now ? w->next_ns - now : 0;
+}
+
+void cu__windows_stop(struct cu__windows *w)
+{
+    w->is_stopping = true;
+}
+
+bool cu__windows_are_done(const struct cu__windows *w)
+{
+    if (!w->is_stopping) {
+        return false;
+    }
+    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
+        if (w->window[i].is_open) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void cu__windows_end(struct cu__windows *w)
+{
+    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
+        if (w->window[i].is_open) {
+            cu__fetch_end(&w->window[i].fetch);
+            w->window[i].is_open = false;
+        }
+    }
+}

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: a continuous recording made of short profile windows, fetched one after the other from a
+ * process that serves and merged as they come.
+ *
+ * Design. A window's answer arrives a little after the window has ended, because the process encodes
+ * it then. The next window is asked for when the time of the last one is over, not when its answer
+ * is there, so that two windows touch to within the time of a connect. Windows begin short, so that
+ * a program of a fraction of a second leaves something, and grow to one second: that is what a
+ * killed program can take with it.
+ *
+ * A process that execs another program is lost for a moment and then serves again at another
+ * address; an address is looked up whenever one fails.
+ */
+#ifndef COPPER_CLI_WINDOWS_H
+#define COPPER_CLI_WINDOWS_H
+
+#include "fetch.h"
+#include "targets.h"
+
+#include <copper/pprof.h>
+#include <poll.h>
+
+#define COPPER_WINDOWS_MAX 8 /* under way at once */
+
+struct cu__window {
+    struct cu__fetch fetch;
+    bool is_open;
+    int64_t end_ns; /* when its time is over */
+};
+
+struct cu__windows {
+    pid_t pid;
+    int hz;
+    struct cu__target target; /* valid when is_serving */
+    bool is_serving;
+    bool was_served;  /* ever */
+    bool is_stopping; /* no new windows */
+    int64_t next_ns;  /* when to begin the next window, or to look for the process again */
+    int64_t length_ns;
+    int64_t limit_ns; /* no window beyond this time; INT64_MAX: none */
+    struct cu__window window[COPPER_WINDOWS_MAX];
+    struct cu_pprof *profile; /* what has come so far; NULL: nothing */
+    unsigned merged, lost;
+    char error[COPPER_CLI_ERROR_MAX]; /* why the last window was lost */
+};
+
+int64_t cu__now_ns(void);
+
+void cu__windows_begin(struct cu__windows *w, pid_t pid, int hz);
+/* Fills one pollfd for each window under way; how many. */
+nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WINDOWS_MAX]);
+/* Does what is due: reads answers, merges them, opens windows. When to call again, in ns from now
+ * (unless a descriptor is ready before). */
+int64_t cu__windows_step(struct cu__windows *w);
+/* No more windows; those under way are finished by further steps. */
+void cu__windows_stop(struct cu__windows *w);
+bool cu__windows_are_done(const struct cu__windows *w);
+/* Closes what is under way. The profile is the caller's. */
+void cu__windows_end(struct cu__windows *w);
+
+#endif

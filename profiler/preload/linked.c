@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the hooks of the interposed calls in a program that links libcopper_profiler: always
+ * there, in forked children too, since such a program may serve afresh after a fork.
+ */
+#include "preload.h"
+
+#include "profiles.h"
+#include <copper/stacks.h>
+
+struct cu__wrap_hooks cu__wrap_hooks = {
+    .thread_started = cu__thread_started,
+    .modules_closing = cu_modules_closing_sig,
+    .modules_closed = cu_modules_closed_sig,
+    .pid = COPPER_WRAP_ANY,
+};
