@@ -65,7 +65,8 @@ struct cu_http_writer {
 };
 
 /* Answers one request, blocking for as long as it asks for (?seconds=). Knows no socket; the caller
- * does access control. Thread-safe. Returns the status sent. */
+ * does access control. Thread-safe. Returns the status sent, or -errno when the answer broke off half
+ * way: then the server must not end the body as if it were whole. */
 int cu_pprof_handle(const struct cu_http_request *request, const struct cu_http_writer *writer);
 
 #pragma GCC visibility pop

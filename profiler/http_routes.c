@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: from a request to its answer: /debug/pprof/..., whatever server it came through.
+ *
+ * Design. profile_kinds.def is the table; a kind either answers by itself or is a list of stacks, for
+ * which the parameters of all such profiles (?debug=, ?seconds=) are handled here once. Statuses,
+ * texts and headers are Go's.
+ *
+ * Concurrency: no state; any number of requests at once.
+ */
+#include "routes.h"
+
+#include "census.h"
+#include "http_query.h"
+#include "threads.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define COPPER_PROFILE_SECONDS_DEFAULT 30
+
+static uint64_t threads_count_now(void) {
+    return cu__threads_count();
+}
+
+const struct cu__kind cu__kinds[] = {
+#define COPPER_KIND_ROUTE(name, type, unit, serve, count, description)                             \
+    {#name, type, unit, serve, NULL, NULL, count, description},
+#define COPPER_KIND_NAMED(name, type, unit, make, text, count, description)                        \
+    {#name, type, unit, NULL, make, text, count, description},
+#include "profile_kinds.def"
+#undef COPPER_KIND_ROUTE
+#undef COPPER_KIND_NAMED
+};
+const size_t cu__nkinds = sizeof(cu__kinds) / sizeof(cu__kinds[0]);
+
+/* ---- parameters -------------------------------------------------------------------------------- */
+
+/* Answers and returns false when that is more than a client may ask for. */
+static bool allow_seconds(struct cu__answer *a, int64_t seconds) {
+    if (seconds > COPPER_SECONDS_MAX) {
+        cu__answer_error(a, 400, "seconds=%lld is over the limit of %d", (long long)seconds,
+                         COPPER_SECONDS_MAX);
+        return false;
+    }
+    return true;
+}
+
+/* ---- CPU --------------------------------------------------------------------------------------- */
+
+void cu__serve_profile(struct cu__answer *a) {
+    const char *query = a->request->query;
+    char text[COPPER_QUERY_VALUE_MAX];
+    int64_t seconds = cu__query_int(query, "seconds"), hz = 0;
+    if (seconds <= 0) {
+        seconds = COPPER_PROFILE_SECONDS_DEFAULT; /* no error, as in Go */
+    }
+    if (!allow_seconds(a, seconds)) {
+        return;
+    }
+    if (cu__query_value(query, "hz", text) && text[0] &&
+        (!cu__parse_int(text, &hz) || hz < 1 || hz > COPPER_CPU_HZ_MAX)) {
+        cu__answer_error(a, 400, "invalid value for \"hz\" - must be an integer from 1 to %d",
+                         COPPER_CPU_HZ_MAX);
+        return;
+    }
+    if (a->is_head) {
+        cu__answer_begin(a, COPPER_TYPE_BINARY, "profile");
+        return;
+    }
+    struct cu_pprof *p = NULL;
+    char error[COPPER_ERROR_MAX] = "";
+    int err = cu__cpu_profile(seconds * 1000000000, (int)hz, cu__answer_is_gone, a, &p, error);
+    if (err) {
+        cu__answer_error(a, 500, "Could not enable CPU profiling: %s",
+                         error[0] ? error : strerror(-err));
+        return;
+    }
+    if (cu__answer_begin(a, COPPER_TYPE_BINARY, "profile")) {
+        a->err = cu_pprof_write(p, cu__answer_write, a);
+    }
+    cu_pprof_free(p);
+}
+
+/* ---- lists of stacks --------------------------------------------------------------------------- */
+
+static void fail(struct cu__answer *a, int err) {
+    cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
+}
+
+/* What changed within the next `seconds` seconds. -ECANCELED: the client left. */
+static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
+                      const struct cu__named_options *options, int64_t seconds,
+                      struct cu_pprof **out) {
+    struct cu_pprof *before = NULL, *after = NULL;
+    int64_t t0 = 0, t1 = 0;
+    int err = kind->make(options, &before);
+    if (!err) {
+        cu_pprof_times(before, &t0, NULL, NULL);
+        err = cu__answer_wait(a, seconds * 1000000000) ? 0 : -ECANCELED;
+    }
+    if (!err) {
+        err = kind->make(options, &after);
+    }
+    if (!err) {
+        cu_pprof_times(after, &t1, NULL, NULL);
+        cu_pprof_scale(before, -1);
+        err = cu_pprof_merge(after, before);
+    }
+    cu_pprof_free(before);
+    if (err) {
+        cu_pprof_free(after);
+        return err;
+    }
+    cu_pprof_drop_zero(after);
+    cu_pprof_time(after, t1, t1 - t0);
+    *out = after;
+    return 0;
+}
+
+/* ?seconds= of a list of stacks: 0 when absent; -1: the error was answered. */
+static int64_t delta_seconds(struct cu__answer *a, const struct cu__named_options *options) {
+    char text[COPPER_QUERY_VALUE_MAX];
+    int64_t seconds = 0;
+    if (!cu__query_value(a->request->query, "seconds", text) || !text[0]) {
+        return 0;
+    }
+    if (!cu__parse_int(text, &seconds) || seconds <= 0) {
+        cu__answer_error(a, 400, "invalid value for \"seconds\" - must be a positive integer");
+        return -1;
+    }
+    if (!allow_seconds(a, seconds)) {
+        return -1;
+    }
+    if (options->debug != 0) {
+        cu__answer_error(a, 400, "seconds and debug params are incompatible");
+        return -1;
+    }
+    return seconds;
+}
+
+static void serve_named(struct cu__answer *a, const struct cu__kind *kind) {
+    struct cu__named_options options = {
+        .debug = cu__query_int(a->request->query, "debug"),
+        .with_threads = cu__query_int(a->request->query, "threads") > 0,
+    };
+    int64_t seconds = delta_seconds(a, &options);
+    if (seconds < 0) {
+        return;
+    }
+    if (options.debug > 0 && !a->is_head) {
+        int err = kind->text(&options, a);
+        if (err) {
+            fail(a, err);
+        }
+        return;
+    }
+    char filename[64];
+    snprintf(filename, sizeof(filename), "%s%s", kind->name, seconds > 0 ? "-delta" : "");
+    if (a->is_head) {
+        cu__answer_begin(a, options.debug > 0 ? COPPER_TYPE_TEXT : COPPER_TYPE_BINARY,
+                         options.debug > 0 ? NULL : filename);
+        return;
+    }
+    struct cu_pprof *p = NULL;
+    int err = seconds > 0 ? make_delta(a, kind, &options, seconds, &p) : kind->make(&options, &p);
+    if (err) {
+        fail(a, err);
+        return;
+    }
+    cu__answer_begin(a, COPPER_TYPE_BINARY, filename);
+    a->err = cu_pprof_write(p, cu__answer_write, a);
+    cu_pprof_free(p);
+}
+
+/* ---- dispatch ---------------------------------------------------------------------------------- */
+
+static const struct cu__kind *find_kind(const char *name) {
+    for (size_t i = 0; i < cu__nkinds; i++) {
+        if (strcmp(cu__kinds[i].name, name) == 0) {
+            return &cu__kinds[i];
+        }
+    }
+    return NULL;
+}
+
+bool cu__request_waits(const struct cu_http_request *request) {
+    size_t n = strlen(COPPER_ROUTES_PREFIX);
+    if (strcmp(request->method, "GET") != 0 ||
+        strncmp(request->path, COPPER_ROUTES_PREFIX, n) != 0) {
+        return false;
+    }
+    const struct cu__kind *kind = find_kind(request->path + n);
+    char text[COPPER_QUERY_VALUE_MAX];
+    return kind && (kind->serve == cu__serve_profile ||
+                    (kind->make && cu__query_value(request->query, "seconds", text) && text[0]));
+}
+
+/* Answers 405 and returns false for a method that this path does not take. */
+static bool allow_method(struct cu__answer *a, const char *name) {
+    const char *method = a->request->method;
+    bool is_symbol = strcmp(name, "symbol") == 0;
+    if (strcmp(method, "GET") == 0 || a->is_head || (is_symbol && strcmp(method, "POST") == 0)) {
+        return true;
+    }
+    struct cu_http_header allow = {"Allow", is_symbol ? "GET, HEAD, POST" : "GET, HEAD"};
+    cu__answer_error_with(a, 405, &allow, "Method Not Allowed");
+    return false;
+}
+
+static void dispatch(struct cu__answer *a) {
+    const char *path = a->request->path;
+    size_t n = strlen(COPPER_ROUTES_PREFIX);
+    bool is_ours = strncmp(path, COPPER_ROUTES_PREFIX, n) == 0;
+    const char *name = is_ours ? path + n : "";
+    if (!allow_method(a, name)) {
+        return;
+    }
+    if (strncmp(path, COPPER_ROUTES_PREFIX, n - 1) == 0 && path[n - 1] == '\0') {
+        cu__answer_moved(a, COPPER_ROUTES_PREFIX);
+        return;
+    }
+    if (!is_ours) {
+        cu__answer_error(a, 404, "404 page not found; profiles are under " COPPER_ROUTES_PREFIX);
+        return;
+    }
+    const struct cu__kind *kind = find_kind(name);
+    if (name[0] == '\0') {
+        cu__serve_index(a);
+    } else if (!kind) {
+        cu__answer_error(a, 404, "Unknown profile");
+    } else if (kind->serve) {
+        kind->serve(a);
+    } else {
+        serve_named(a, kind);
+    }
+}
+
+int cu_pprof_handle(const struct cu_http_request *request, const struct cu_http_writer *writer) {
+    struct cu__answer a;
+    cu__answer_init(&a, request, writer);
+    dispatch(&a);
+    int status = cu__answer_end(&a);
+    return a.err < 0 ? a.err : status;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the profiles that are a list of stacks with a count (goroutine, threadcreate, ...): how
+ * they are made, and the text layouts that are Go's.
+ *
+ * `make` collects one profile as it is now. `text` writes its debug=1 (and up) form. Both know no
+ * HTTP but the answer they write to.
+ */
+#ifndef COPPER_NAMED_H
+#define COPPER_NAMED_H
+
+#include "http_answer.h"
+#include "profiles.h"
+
+#include <copper/pprof.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+/* Options of a request, parsed. */
+struct cu__named_options {
+    int64_t debug;
+    bool with_threads; /* goroutine: threads beside coroutines */
+};
+
+typedef int cu__named_make(const struct cu__named_options *options, struct cu_pprof **out);
+typedef int cu__named_text(const struct cu__named_options *options, struct cu__answer *a);
+
+cu__named_make cu__goroutine_profile;
+cu__named_text cu__goroutine_text;
+cu__named_make cu__threadcreate_profile;
+cu__named_text cu__threadcreate_text;
+
+/* Writes one record of a count profile: "3 @ 0x...", labels, a comment line for each frame, and an
+ * empty line. No frames: the stand-in for state. */
+struct cu__text_record {
+    uint64_t count;
+    const cu_frame *frames;
+    unsigned nframes;
+    const char *state;
+    const char *labels; /* "{...}" or NULL */
+};
+void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
+                     const struct cu__text_record *record);
+
+/* The one location of a stack that is not known. */
+uint32_t cu__stand_in_location(struct cu_pprof *p, const char *state);
+
+/* Wall-clock time for cu_pprof_time. */
+int64_t cu__wall_ns(void);
+
+#endif

@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: what the paths under /debug/pprof/ are answered with. profile_kinds.def lists them; the
+ * dispatch, the index page and the tests come from it.
+ */
+#ifndef COPPER_ROUTES_H
+#define COPPER_ROUTES_H
+
+#include "http_answer.h"
+#include "named.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define COPPER_ROUTES_PREFIX "/debug/pprof/"
+
+typedef void cu__serve_fn(struct cu__answer *a);
+typedef uint64_t cu__count_fn(void);
+
+cu__serve_fn cu__serve_profile;
+cu__serve_fn cu__serve_cmdline;
+cu__serve_fn cu__serve_symbol;
+cu__serve_fn cu__serve_index;
+
+struct cu__kind {
+    const char *name;
+    const char *type, *unit; /* of its (last) sample value; NULL: no profile */
+    cu__serve_fn *serve;     /* answers by itself, or NULL: */
+    cu__named_make *make;    /* ... a list of stacks with ?debug= and ?seconds= */
+    cu__named_text *text;
+    cu__count_fn *count;     /* for the index page; NULL: 0 */
+    const char *description;
+};
+extern const struct cu__kind cu__kinds[];
+extern const size_t cu__nkinds;
+
+/* Will this request wait (?seconds=), so that it holds its thread for long? */
+bool cu__request_waits(const struct cu_http_request *request);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the door to the coroutine runtime, which may or may not be in the process. All of it is
+ * bound weakly: the loader fills it in when the program has the runtime, and leaves NULL otherwise.
+ */
+#ifndef COPPER_RUNTIME_WEAK_H
+#define COPPER_RUNTIME_WEAK_H
+
+#include <copper/hooks.h>
+#include <copper/inspect.h>
+#include <copper/label.h>
+
+#pragma weak cu_inspect_each
+#pragma weak cu_runtime_stats
+#pragma weak cu_wait_reason_text
+#pragma weak cu_labels_count
+#pragma weak cu_labels_key
+#pragma weak cu_labels_value
+#pragma weak cu_now
+
+/* Is there a runtime with coroutines in this process? */
+static inline bool cu__has_runtime(void) {
+    if (!cu_inspect_each || !cu_runtime_stats || !cu_wait_reason_text || !cu_labels_count ||
+        !cu_labels_key || !cu_labels_value) {
+        return false;
+    }
+    struct cu_runtime_stats stats = {.size = sizeof(stats)};
+    cu_runtime_stats(&stats);
+    return stats.created > 0;
+}
+
+#endif
