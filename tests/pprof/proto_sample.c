@@ -35,8 +35,8 @@ static struct cu_pprof *build(void)
     uint32_t entry = cu_pprof_function(
         p, &(struct cu_pprof_function){.name = "main", .filename = "x.c", .start_line = 18});
     uint32_t stack[] = {
-        cu_pprof_location(p, mapping, 0x401010,
-                          (struct cu_pprof_line[]){{inlined, 5}, {outer, 9}}, 2),
+        cu_pprof_location(p, mapping, 0x401010, (struct cu_pprof_line[]){{inlined, 5}, {outer, 9}},
+                          2),
         cu_pprof_location(p, mapping, 0x40102f, &(struct cu_pprof_line){entry, 20}, 1),
     };
     struct cu_pprof_sample sample = {
