@@ -161,6 +161,27 @@ void cu__threads_scan(bool is_thorough)
     }
 }
 
+void cu__threads_note_blocked(struct cu__run *run)
+{
+    uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_acquire);
+    for (uint32_t i = 0; i < used; i++) {
+        const struct cu__slot *slot = &cu__slots[i];
+        if (!slot->is_blocking ||
+            atomic_load_explicit(&slot->state, memory_order_acquire) != COPPER_SLOT_ARMED) {
+            continue;
+        }
+        run->nblocked++;
+        if (run->nnotes == COPPER_RUN_NOTES_MAX) {
+            continue;
+        }
+        pid_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
+        char name[COPPER_THREAD_NAME + 1];
+        read_task_file(tid, "comm", name, sizeof name);
+        name[strcspn(name, "\n")] = '\0';
+        snprintf(run->notes[run->nnotes++], COPPER_RUN_NOTE, "thread %d (%s)", (int)tid, name);
+    }
+}
+
 /* ---- stacks ---------------------------------------------------------------------------------- */
 
 static bool needs_stack(const struct cu__slot *slot)

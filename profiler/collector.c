@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the thread behind the sampler. While any window is open it goes round: follow the highest
+ * rate asked for, keep timers in step with threads, empty the rings, count each record into every
+ * window it falls into. With the last window it stops the timers and ends: idle means no thread.
+ *
+ * Design. What the handler could not finish (a module without tables, a stack nobody knew) is finished
+ * here from the copy in the record, after cu_stacks_prepare. Records carry the time they were taken,
+ * so a window's edges are exact whenever its ring is read.
+ *
+ * The collector lowers the rate of windows that did not ask for one when signals, handler and itself
+ * cost more than the budget's share of what the program used. Looking at threads is paced by its own
+ * cost.
+ *
+ * Concurrency. One lock covers windows, table and totals. The collector holds it for a round; clients
+ * wait for it, threads of the host never take it. A round that begins after a request is counted in
+ * `finished`, which is how clients know that timers run or that everything has been counted.
+ *
+ * After fork the child has none of it: no timer is inherited, no thread, and what lay in memory is
+ * forgotten.
+ */
+#include "cpu_int.h"
+
+#include <copper/profiler.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COPPER_ROUND_NS       50000000  /* between rounds */
+#define COPPER_ROUND_BUSY_NS  20000000  /* ... while records carry copies, which fill rings quickly */
+#define COPPER_SCAN_SHARE     200       /* a scan is followed by this many times its cost of peace */
+#define COPPER_SCAN_MAX_NS    1000000000
+#define COPPER_THOROUGH_NS    1000000000
+#define COPPER_BUDGET_NS      1000000000 /* the budget is looked at this often */
+#define COPPER_BUDGET_HZ_MIN  10         /* and never asks for less than this */
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t wanted_changed; /* the collector waits */
+static pthread_cond_t round_finished; /* clients wait */
+static pthread_once_t set_up_once = PTHREAD_ONCE_INIT;
+
+/* All below: lock. */
+static struct cu__run *runs;
+static unsigned nholders; /* windows whose stacks may still be read */
+static uint64_t wanted, finished;
+static bool is_collecting, is_taken_over;
+static int current_hz;
+static int budget_hz = COPPER_CPU_HZ_DEFAULT;
+static double budget;
+static uint32_t last_epoch;
+static int64_t next_scan_ns, next_thorough_ns, next_budget_ns;
+static struct cu__stack_table table;
+static struct cu__run_counts totals; /* cut, samples, refused; collector_ns of ended collectors */
+static struct cu__run_counts budget_before;
+static bool has_copies; /* the last round met some */
+static cu_frame walked[COPPER_STACK_DEPTH_MAX];
+
+static int64_t clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    return clock_gettime(clock, &t) == 0 ? t.tv_sec * 1000000000 + t.tv_nsec : 0;
+}
+
+static void add_own(void *ctx, int32_t tid)
+{
+    *(int64_t *)ctx += clock_ns((clockid_t)(~(uint32_t)tid << 3 | 6u));
+}
+
+static void take_counts(struct cu__run_counts *out)
+{
+    *out = totals;
+    cu__timers_stats(&out->timers);
+    out->process_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    out->own_ns = 0;
+    cu__own_threads_each(add_own, &out->own_ns);
+}
+
+/* ---- records --------------------------------------------------------------------------------- */
+
+static void prepare(bool *is_prepared)
+{
+    if (!*is_prepared) {
+        last_epoch = cu_modules_epoch_sig();
+        cu_stacks_prepare();
+        *is_prepared = true;
+    }
+}
+
+/* The whole stack of a record into `walked`. Number of frames; *is_cut: it does not reach the end. */
+static unsigned finish_walk(const struct cu__record *record, bool *is_prepared, bool *is_cut)
+{
+    unsigned n = record->nframes;
+    enum cu_walk_end end = (enum cu_walk_end)record->end;
+    memcpy(walked, record->frames, n * sizeof *walked);
+    if (end == COPPER_WALK_MISS) {
+        prepare(is_prepared);
+        has_copies = true;
+        struct cu_walk walk = {
+            .regs = record->regs,
+            .lo = record->copy_at,
+            .hi = record->copy_at + record->ncopy,
+            .is_call_site = record->is_call_site,
+            .frames = walked,
+            .n = n,
+            .max = COPPER_STACK_DEPTH_MAX,
+            .end = end,
+        };
+        cu_stack_walk_copy(&walk, cu__record_copy(record), record->copy_at, record->ncopy,
+                           record->epoch);
+        n = walk.n;
+        end = walk.end;
+    }
+    if (n == 0) {
+        walked[n++] = COPPER_FRAME_PC(record->regs.pc);
+    }
+    cu_frames_resolve(walked, n, record->epoch);
+    *is_cut = end != COPPER_WALK_ROOT;
+    return n;
+}
+
+static void count_record(const struct cu__record *record, bool *is_prepared)
+{
+    struct cu__stack key = {.here = record->here, .labels = record->labels};
+    key.nframes = (uint16_t)finish_walk(record, is_prepared, &key.is_cut);
+    key.name = cu__stack_table_name(&table, record->thread_name);
+    int64_t number = cu__stack_table_add(&table, &key, walked);
+    totals.samples++;
+    totals.cut += key.is_cut;
+    if (number < 0) {
+        totals.refused++;
+        totals.refused_ns += record->weight_ns;
+        return;
+    }
+    int64_t at = (int64_t)record->time_ns;
+    for (struct cu__run *run = runs; run; run = run->next) {
+        if (at >= run->start_ns && at < run->end_ns) {
+            run->weights[number] += record->weight_ns;
+        }
+    }
+}
+
+static void drain(void)
+{
+    bool is_prepared = false;
+    has_copies = false;
+    if (cu_modules_epoch_sig() != last_epoch) {
+        prepare(&is_prepared);
+    }
+    uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_acquire);
+    for (uint32_t i = 0; i < used; i++) {
+        struct cu__ring *ring = &cu__slots[i].ring;
+        const struct cu__record *record;
+        while ((record = cu__ring_peek(ring))) {
+            count_record(record, &is_prepared);
+            cu__ring_consume(ring, record);
+        }
+    }
+}
+
+/* ---- rounds ---------------------------------------------------------------------------------- */
+
+static int rate_of(const struct cu__run *run)
+{
+    return run->hz > 0 ? run->hz : budget_hz;
+}
+
+static void follow_rate(void)
+{
+    int hz = 0;
+    for (const struct cu__run *run = runs; run; run = run->next) {
+        hz = rate_of(run) > hz ? rate_of(run) : hz;
+    }
+    if (hz != current_hz && hz > 0 && !is_taken_over) {
+        current_hz = hz;
+        cu__timers_start(1000000000u / (unsigned)hz);
+    }
+    for (struct cu__run *run = runs; run; run = run->next) {
+        run->hz_min = run->hz_min == 0 || hz < run->hz_min ? hz : run->hz_min;
+        run->hz_max = hz > run->hz_max ? hz : run->hz_max;
+    }
+}
+
+static void notice_takeover(void)
+{
+    if (is_taken_over || current_hz == 0 || cu__signal_is_ours()) {
+        return;
+    }
+    is_taken_over = true;
+    current_hz = 0;
+    cu__timers_stop();
+    for (struct cu__run *run = runs; run; run = run->next) {
+        run->is_taken_over = true;
+    }
+}
+
+static void scan_threads(int64_t now, bool is_asked)
+{
+    if (is_taken_over || (now < next_scan_ns && !is_asked)) {
+        return;
+    }
+    bool is_thorough = now >= next_thorough_ns || is_asked;
+    int64_t began = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    cu__threads_scan(is_thorough);
+    int64_t peace = (clock_ns(CLOCK_THREAD_CPUTIME_ID) - began) * COPPER_SCAN_SHARE;
+    if (is_thorough) {
+        next_thorough_ns = now + (peace > COPPER_THOROUGH_NS ? peace : COPPER_THOROUGH_NS);
+    } else {
+        peace = peace > COPPER_SCAN_MAX_NS ? COPPER_SCAN_MAX_NS : peace;
+        next_scan_ns = now + (peace > COPPER_ROUND_NS ? peace : COPPER_ROUND_NS);
+    }
+}
+
+/* What profiling cost between two looks, ns. */
+static int64_t cost_between(const struct cu__run_counts *a, const struct cu__run_counts *b)
+{
+    uint64_t signals = b->timers.delivered - a->timers.delivered;
+    return (int64_t)signals * cu__signal_delivery_ns() +
+           (int64_t)(b->timers.handler_ns - a->timers.handler_ns) +
+           (b->collector_ns - a->collector_ns);
+}
+
+static void keep_budget(int64_t now)
+{
+    if (now < next_budget_ns) {
+        return;
+    }
+    struct cu__run_counts counts;
+    take_counts(&counts);
+    bool is_first = next_budget_ns == 0;
+    double used = (double)(counts.process_ns - budget_before.process_ns);
+    double cost = (double)cost_between(&budget_before, &counts);
+    next_budget_ns = now + COPPER_BUDGET_NS;
+    budget_before = counts;
+    if (is_first || used <= 0) {
+        return;
+    }
+    /* a program that hardly runs costs hardly anything: a fixed share of a second is always allowed */
+    double allowed = budget * (used > COPPER_BUDGET_NS ? used : (double)COPPER_BUDGET_NS);
+    if (cost > allowed && budget_hz > COPPER_BUDGET_HZ_MIN) {
+        budget_hz = budget_hz / 2 > COPPER_BUDGET_HZ_MIN ? budget_hz / 2 : COPPER_BUDGET_HZ_MIN;
+    } else if (cost < allowed / 4 && budget_hz < COPPER_CPU_HZ_DEFAULT) {
+        budget_hz = budget_hz * 2 < COPPER_CPU_HZ_DEFAULT ? budget_hz * 2 : COPPER_CPU_HZ_DEFAULT;
+    }
+}
+
+static void go_round(bool is_asked)
+{
+    int64_t now = cu__now_ns();
+    int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    notice_takeover();
+    follow_rate();
+    scan_threads(now, is_asked);
+    cu__threads_find_stacks();
+    drain();
+    cu__timers_recycle(false);
+    totals.collector_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    keep_budget(now);
+}
+
+static void wait_until(int64_t deadline_ns)
+{
+    struct timespec deadline = {deadline_ns / 1000000000, deadline_ns % 1000000000};
+    pthread_cond_timedwait(&wanted_changed, &lock, &deadline);
+}
+
+static void *collect(void *unused)
+{
+    (void)unused;
+    cu__own_thread_begin("copper-collect");
+    cu__signal_delivery_ns(); /* measured once, before the first sample */
+    pthread_mutex_lock(&lock);
+    next_budget_ns = 0;
+    while (runs) {
+        uint64_t asked = wanted;
+        go_round(asked != finished);
+        finished = asked;
+        pthread_cond_broadcast(&round_finished);
+        if (asked == wanted && runs) {
+            wait_until(cu__now_ns() + (has_copies ? COPPER_ROUND_BUSY_NS : COPPER_ROUND_NS));
+        }
+    }
+    cu__timers_stop();
+    drain();
+    cu__timers_recycle(true);
+    current_hz = 0;
+    is_collecting = false;
+    if (nholders == 0) {
+        cu__stack_table_reset(&table);
+    }
+    pthread_mutex_unlock(&lock);
+    return unused;
+}
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+static void init_conditions(void)
+{
+    pthread_condattr_t monotonic;
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&wanted_changed, &monotonic);
+    pthread_cond_init(&round_finished, &monotonic);
+    pthread_condattr_destroy(&monotonic);
+}
+
+static void forget_in_child(void)
+{
+    pthread_mutex_init(&lock, NULL);
+    init_conditions();
+    runs = NULL;
+    nholders = 0;
+    wanted = 0;
+    finished = 0;
+    is_collecting = false;
+    is_taken_over = false;
+    current_hz = 0;
+    next_scan_ns = 0;
+    next_thorough_ns = 0;
+    memset(&totals, 0, sizeof totals);
+    if (table.stacks) {
+        cu__stack_table_reset(&table);
+    }
+    cu__timers_forget();
+    cu__own_threads_forget();
+}
+
+static void set_up(void)
+{
+    init_conditions();
+    budget = cu__budget();
+    pthread_atfork(NULL, NULL, forget_in_child);
+}
+
+/* lock held. A whole round from now on. */
+static void await_round(void)
+{
+    uint64_t mine = ++wanted;
+    pthread_cond_signal(&wanted_changed);
+    while (finished < mine) {
+        pthread_cond_wait(&round_finished, &lock);
+    }
+}
+
+/* lock held. Signal, table and collector are there. 0 or -errno with a line in error. */
+static int start_sampling(char error[COPPER_ERROR_MAX])
+{
+    if (cu__stack_table_open(&table) != 0) {
+        snprintf(error, COPPER_ERROR_MAX, "no memory for the stack table");
+        return -ENOMEM;
+    }
+    if (current_hz > 0 && !cu__signal_is_ours()) {
+        notice_takeover();
+    }
+    if (current_hz == 0 || is_taken_over) {
+        int number = cu__signal_install();
+        if (number < 0) {
+            snprintf(error, COPPER_ERROR_MAX,
+                     "every signal that could be used for sampling has a handler of the program");
+            return number;
+        }
+        is_taken_over = false;
+    }
+    if (!is_collecting) {
+        int err = cu__own_thread_start(collect, NULL);
+        if (err) {
+            snprintf(error, COPPER_ERROR_MAX, "cannot start the collector thread: %s",
+                     strerror(-err));
+            return err;
+        }
+        is_collecting = true;
+    }
+    return 0;
+}
+
+int cu__run_open(struct cu__run *run, char error[COPPER_ERROR_MAX])
+{
+    pthread_once(&set_up_once, set_up);
+    cu_stacks_prepare();
+    pthread_mutex_lock(&lock);
+    run->start_ns = INT64_MAX;
+    run->end_ns = INT64_MAX;
+    run->next = runs;
+    runs = run; /* before the collector starts: it ends when it finds none */
+    nholders++;
+    int err = start_sampling(error);
+    if (err) {
+        runs = run->next;
+        nholders--;
+    } else {
+        await_round();
+        struct timespec wall;
+        clock_gettime(CLOCK_REALTIME, &wall);
+        run->signal = cu__signal_number();
+        run->start_wall_ns = wall.tv_sec * 1000000000 + wall.tv_nsec;
+        take_counts(&run->before);
+        run->start_ns = cu__now_ns();
+    }
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+static void unlink_run(struct cu__run *run)
+{
+    struct cu__run **at = &runs;
+    while (*at && *at != run) {
+        at = &(*at)->next;
+    }
+    if (*at) {
+        *at = run->next;
+    }
+}
+
+void cu__run_close(struct cu__run *run)
+{
+    pthread_mutex_lock(&lock);
+    run->end_ns = cu__now_ns();
+    await_round();
+    take_counts(&run->after);
+    cu__threads_note_blocked(run);
+    run->nstacks = table.nstacks;
+    unlink_run(run);
+    pthread_cond_signal(&wanted_changed); /* the last window ends the collector */
+    pthread_mutex_unlock(&lock);
+}
+
+void cu__run_release(struct cu__run *run)
+{
+    (void)run;
+    pthread_mutex_lock(&lock);
+    nholders--;
+    if (nholders == 0 && !is_collecting) {
+        cu__stack_table_reset(&table);
+    }
+    pthread_mutex_unlock(&lock);
+}
+
+const struct cu__stack_table *cu__run_stacks(void)
+{
+    return &table;
+}
+
+void cu__sampler_totals(struct cu__sampler_totals *out)
+{
+    memset(out, 0, sizeof *out);
+    pthread_mutex_lock(&lock);
+    take_counts(&out->counts);
+    for (const struct cu__run *run = runs; run; run = run->next) {
+        out->open_runs++;
+    }
+    out->hz = current_hz;
+    out->table_bytes = table.stacks ? cu__stack_table_bytes(&table) : 0;
+    out->table_stacks = table.nstacks;
+    pthread_mutex_unlock(&lock);
+}

@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the CPU profile of one client: opens a window, waits, and turns what was counted into a
+ * profile.
+ *
+ * Design. Weights in ns become counts of the client's own period by carrying the remainder from stack
+ * to stack, started at random: the total is kept, no stack is favoured (cpu_int.h). Labels of a
+ * sample: those of the coroutine or thread, then
+ *
+ *     stack    "cut"                     the stack does not reach the outermost frame
+ *     running  "coroutine", "scheduler"  what the thread was doing, where there is a runtime
+ *     thread   its name                  plain threads only
+ *
+ * Each is there only when it says something; a label of the program with one of the last two names
+ * wins over ours. What the profile cost and what it could not see is in its comments, which begin with
+ * '#' so that reports do not print them in their headers.
+ *
+ * Concurrency: any number at once; each window is its own.
+ */
+#include "cpu_int.h"
+#include "encode.h"
+
+#include <copper/inspect.h>
+#include <copper/profiler.h>
+#include <errno.h>
+#include <math.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <time.h>
+
+#define COPPER_WAIT_STEP_NS 50000000 /* how often a waiting client is asked whether it is still there */
+#define COPPER_OUR_LABELS   3
+
+/* There when the process has the coroutine runtime. */
+extern __typeof__(cu_labels_count) cu_labels_count __attribute__((weak));
+extern __typeof__(cu_labels_key) cu_labels_key __attribute__((weak));
+extern __typeof__(cu_labels_value) cu_labels_value __attribute__((weak));
+
+static const size_t weights_bytes = sizeof(uint64_t) * COPPER_STACKS_MAX;
+
+/* ---- labels ---------------------------------------------------------------------------------- */
+
+struct labels {
+    struct cu_pprof_label list[COPPER_LABELS_MAX + COPPER_OUR_LABELS];
+    size_t n;
+};
+
+static bool has_label(const struct labels *l, const char *key)
+{
+    for (size_t i = 0; i < l->n; i++) {
+        if (strcmp(l->list[i].key, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void add_label(struct labels *l, const char *key, const char *value)
+{
+    if (!has_label(l, key) && l->n < sizeof l->list / sizeof *l->list) {
+        l->list[l->n++] = (struct cu_pprof_label){.key = key, .str = value};
+    }
+}
+
+static void labels_of(struct labels *l, const struct cu__stack *stack,
+                      const struct cu__stack_table *table)
+{
+    l->n = 0;
+    if (stack->is_cut) {
+        add_label(l, "stack", "cut");
+    }
+    const struct cu_labels *set = stack->labels;
+    for (size_t i = 0; set && cu_labels_count && i < cu_labels_count(set); i++) {
+        add_label(l, cu_labels_key(set, i), cu_labels_value(set, i));
+    }
+    if (stack->here == COPPER_HERE_COROUTINE) {
+        add_label(l, "running", "coroutine");
+    } else if (stack->here == COPPER_HERE_SCHEDULER) {
+        add_label(l, "running", "scheduler");
+    } else if (stack->name) {
+        add_label(l, "thread", table->names[stack->name]);
+    }
+}
+
+/* ---- encoding -------------------------------------------------------------------------------- */
+
+struct sums {
+    int64_t count, cut; /* in periods */
+};
+
+static int encode_stacks(struct cu__encoder *e, const struct cu__run *run, struct sums *sums)
+{
+    const struct cu__stack_table *table = cu__run_stacks();
+    uint64_t period = run->period_ns;
+    uint64_t rest = (uint64_t)run->start_ns * UINT64_C(0x9e3779b97f4a7c15) % period;
+    for (uint32_t i = 0; i < run->nstacks; i++) {
+        rest += run->weights[i];
+        int64_t count = (int64_t)(rest / period);
+        rest %= period;
+        if (count == 0) {
+            continue;
+        }
+        const struct cu__stack *stack = &table->stacks[i];
+        struct labels labels;
+        labels_of(&labels, stack, table);
+        int64_t values[] = {count, count * (int64_t)period};
+        int err = cu__encoder_sample(e, table->frames + stack->first, stack->nframes, values,
+                                     labels.list, labels.n);
+        if (err) {
+            return err;
+        }
+        sums->count += count;
+        sums->cut += stack->is_cut ? count : 0;
+    }
+    return 0;
+}
+
+__attribute__((format(printf, 2, 3))) static void comment(struct cu_pprof *p, const char *format,
+                                                          ...)
+{
+    char text[256];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    cu_pprof_comment(p, text);
+}
+
+static double seconds(int64_t ns)
+{
+    return (double)ns / 1e9;
+}
+
+static void comment_on_rate(struct cu_pprof *p, const struct cu__run *run, const struct sums *sums)
+{
+    int64_t process = run->after.process_ns - run->before.process_ns;
+    int64_t own = run->after.own_ns - run->before.own_ns;
+    int64_t program = process > own ? process - own : 0;
+    uint64_t delivered = run->after.timers.delivered - run->before.timers.delivered;
+    double tick = (double)atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+    comment(p,
+            "# rate: asked for %d Hz, sampler at %d to %d Hz, kernel tick %.0f Hz, delivered %.1f "
+            "signals per CPU second; expiries missed in between are weighed in",
+            run->hz ? run->hz : COPPER_CPU_HZ_DEFAULT, run->hz_min, run->hz_max, 1e9 / tick,
+            program > 0 ? (double)delivered / seconds(program) : 0);
+    comment(p, "# cpu time: %.3f s by the kernel's clocks, %.3f s in samples", seconds(program),
+            seconds(sums->count * (int64_t)run->period_ns));
+}
+
+static void comment_on_cost(struct cu_pprof *p, const struct cu__run *run)
+{
+    uint64_t delivered = run->after.timers.delivered - run->before.timers.delivered;
+    double handler = (double)(run->after.timers.handler_ns - run->before.timers.handler_ns);
+    double delivery = (double)cu__signal_delivery_ns();
+    double each = delivered ? handler / (double)delivered : 0;
+    double wall = (double)(run->end_ns - run->start_ns);
+    comment(p,
+            "# cost: %llu signals of %.0f ns each (%.0f ns handler, %.0f ns delivery, calibrated): "
+            "%.3f %% of a CPU; collector %.3f %%",
+            (unsigned long long)delivered, each + delivery, each, delivery,
+            100 * (handler + (double)delivered * delivery) / wall,
+            100 * (double)(run->after.collector_ns - run->before.collector_ns) / wall);
+}
+
+static void comment_on_losses(struct cu_pprof *p, const struct cu__run *run,
+                              const struct sums *sums, double unnamed)
+{
+    const struct cu__run_counts *a = &run->before, *b = &run->after;
+    uint64_t dropped = b->timers.dropped - a->timers.dropped + b->refused - a->refused;
+    uint64_t dropped_ns =
+        b->timers.dropped_ns - a->timers.dropped_ns + b->refused_ns - a->refused_ns;
+    comment(p, "# incomplete: %llu ns dropped in %llu samples, %lld ns cut of %lld ns",
+            (unsigned long long)dropped_ns, (unsigned long long)dropped,
+            (long long)(sums->cut * (int64_t)run->period_ns),
+            (long long)(sums->count * (int64_t)run->period_ns));
+    comment(p, "# unnamed: %.2f %% of the time has a leaf that no symbol covers", 100 * unnamed);
+    comment(p, "# table: %u stacks, %llu KiB", run->nstacks,
+            (unsigned long long)(cu__stack_table_bytes(cu__run_stacks()) >> 10));
+    uint64_t refused = b->timers.refused - a->timers.refused;
+    if (refused) {
+        comment(p,
+                "# not sampled: the limit of pending signals (ulimit -i) refused a timer %llu times",
+                (unsigned long long)refused);
+    }
+    if (b->timers.no_slot != a->timers.no_slot) {
+        comment(p, "# not sampled: more than %u threads at once", COPPER_SLOTS_MAX);
+    }
+}
+
+static void comment_on_signal(struct cu_pprof *p, const struct cu__run *run)
+{
+    if (run->signal != SIGPROF) {
+        comment(p, "# signal: %d (%s), since SIGPROF has a handler of the program", run->signal,
+                strsignal(run->signal));
+    }
+    if (run->is_taken_over) {
+        comment(p,
+                "# signal: the program installed a handler of its own for signal %d; sampling "
+                "stopped there",
+                run->signal);
+    }
+    for (unsigned i = 0; i < run->nnotes; i++) {
+        comment(p, "# not sampled: %s blocks signal %d", run->notes[i], run->signal);
+    }
+    if (run->nblocked > run->nnotes) {
+        comment(p, "# not sampled: %u more threads that block it", run->nblocked - run->nnotes);
+    }
+}
+
+static int encode(const struct cu__run *run, struct cu_pprof **out)
+{
+    struct cu__encoder *e = cu__encoder_new();
+    if (!e) {
+        return -ENOMEM;
+    }
+    struct cu_pprof *p = cu__encoder_profile(e);
+    cu_pprof_sample_type(p, "samples", "count");
+    cu_pprof_sample_type(p, "cpu", "nanoseconds");
+    cu_pprof_period(p, "cpu", "nanoseconds", (int64_t)run->period_ns);
+    cu_pprof_time(p, run->start_wall_ns, run->end_ns - run->start_ns);
+    struct sums sums = {0, 0};
+    int err = encode_stacks(e, run, &sums);
+    double unnamed = cu__encoder_unnamed_share(e);
+    p = cu__encoder_finish(e);
+    if (err) {
+        cu_pprof_free(p);
+        return err;
+    }
+    comment_on_rate(p, run, &sums);
+    comment_on_cost(p, run);
+    comment_on_losses(p, run, &sums, unnamed);
+    comment_on_signal(p, run);
+    *out = p;
+    return 0;
+}
+
+/* ---- windows --------------------------------------------------------------------------------- */
+
+static bool wait_for(int64_t duration_ns, cu__is_gone_fn *is_gone, void *ctx)
+{
+    int64_t deadline = cu__now_ns() + duration_ns;
+    for (;;) {
+        int64_t left = deadline - cu__now_ns();
+        if (left <= 0) {
+            return true;
+        }
+        if (is_gone && is_gone(ctx)) {
+            return false;
+        }
+        int64_t step = is_gone && left > COPPER_WAIT_STEP_NS ? COPPER_WAIT_STEP_NS : left;
+        struct timespec t = {step / 1000000000, step % 1000000000};
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
+    }
+}
+
+static int check(int64_t duration_ns, int hz, char error[COPPER_ERROR_MAX])
+{
+    if (hz < 0 || hz > COPPER_CPU_HZ_MAX) {
+        snprintf(error, COPPER_ERROR_MAX, "hz=%d is not within 1 to %d", hz, COPPER_CPU_HZ_MAX);
+        return -EINVAL;
+    }
+    if (duration_ns <= 0 || duration_ns > (int64_t)COPPER_SECONDS_MAX * 1000000000) {
+        snprintf(error, COPPER_ERROR_MAX, "a window of %.3f seconds is not within 0 to %d",
+                 seconds(duration_ns), COPPER_SECONDS_MAX);
+        return -EINVAL;
+    }
+    return 0;
+}
+
+int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *ctx,
+                    struct cu_pprof **out, char error[COPPER_ERROR_MAX])
+{
+    int err = check(duration_ns, hz, error);
+    if (err) {
+        return err;
+    }
+    struct cu__run run = {.hz = hz};
+    run.period_ns = 1000000000u / (unsigned)(hz ? hz : COPPER_CPU_HZ_DEFAULT);
+    run.weights = mmap(NULL, weights_bytes, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (run.weights == MAP_FAILED) {
+        snprintf(error, COPPER_ERROR_MAX, "no memory for a profile");
+        return -ENOMEM;
+    }
+    err = cu__run_open(&run, error);
+    if (err == 0) {
+        bool is_wanted = wait_for(duration_ns, is_gone, ctx);
+        cu__run_close(&run);
+        err = is_wanted ? encode(&run, out) : -ECANCELED;
+        cu__run_release(&run);
+        if (err == -ECANCELED) {
+            snprintf(error, COPPER_ERROR_MAX, "the client is gone");
+        } else if (err) {
+            snprintf(error, COPPER_ERROR_MAX, "cannot build the profile: %s", strerror(-err));
+        }
+    }
+    munmap(run.weights, weights_bytes);
+    return err;
+}
+
+int cu_profile_cpu_file(const char *path, double duration_s, int hz)
+{
+    if (!path || !isfinite(duration_s) || duration_s <= 0 || duration_s > COPPER_SECONDS_MAX) {
+        return -EINVAL;
+    }
+    if (getauxval(AT_SECURE)) {
+        return -EACCES; /* a set-user-id program writes no file that its user names */
+    }
+    char error[COPPER_ERROR_MAX];
+    struct cu_pprof *profile;
+    int err = cu__cpu_profile((int64_t)(duration_s * 1e9), hz, NULL, NULL, &profile, error);
+    if (err == 0) {
+        err = cu_pprof_write_file(profile, path);
+        cu_pprof_free(profile);
+    }
+    return err;
+}

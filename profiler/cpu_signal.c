@@ -1,0 +1,408 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the handler of the profiling signal, and nothing else but its installation (at the end).
+ *
+ * Design. A sample in five steps: whose slot is it (the timer's cookie says so), what does it weigh,
+ * on which stack was the thread, walk it, publish the record. Where the walk has no table for a
+ * module yet, or nobody knows the stack's bounds, the top of the stack is copied by the kernel
+ * (process_vm_readv on ourselves: it returns short where memory ends, it does not fault), and the
+ * collector walks the copy.
+ *
+ * Invariants. A slot's ring has one writer: the handler marks the slot busy by an exchange and turns
+ * away when it was, so even a signal that was queued for an earlier owner of the slot does no harm.
+ *
+ * Signal safety. Every function up to the mark below runs in the handler. They call each other, the
+ * walker, cu_inspect_here, clock_gettime (vdso) and raw system calls: no lock, no allocation, nothing
+ * that may fault. errno is kept. The frame of each is small (the build checks): signal stacks of a
+ * few KiB exist, and most of them is taken by the kernel.
+ */
+#include "cpu_int.h"
+#include "machine.h"
+
+#include <copper/inspect.h>
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <ucontext.h>
+#include <unistd.h>
+
+#define COPPER_STACK_SWITCHES_MAX 3 /* signal stack, coroutine, thread: a walk crosses no more */
+#define COPPER_COPY_PIECES        5 /* see copy_stack_sig */
+#define COPPER_SIGNALS            65 /* signal numbers are below it */
+
+/* There when the process has the coroutine runtime. */
+extern __typeof__(cu_inspect_here) cu_inspect_here __attribute__((weak));
+
+static _Atomic int profiling_signal;
+/* By signal: what was there before us. Written once, before our handler is installed for it. */
+static struct sigaction old_actions[COPPER_SIGNALS];
+static _Atomic uint64_t foreign_signals;
+static _Atomic uint32_t probes;
+static pid_t process; /* getpid() when sampling last started */
+
+static int64_t now_sig(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static uint64_t random_sig(struct cu__slot *slot)
+{
+    uint64_t x = slot->random;
+    x ^= x << 13;
+    x ^= x >> 7;
+    x ^= x << 17;
+    slot->random = x;
+    return x;
+}
+
+static void add_sig(_Atomic uint64_t *count, uint64_t n)
+{
+    /* the handler is the only writer, so no read-modify-write is needed */
+    atomic_store_explicit(count, atomic_load_explicit(count, memory_order_relaxed) + n,
+                          memory_order_relaxed);
+}
+
+/* From tick by tick to the thread's clock: see cpu_int.h. */
+static void use_clock_sig(struct cu__slot *slot)
+{
+    uint64_t period = atomic_load_explicit(&slot->period_ns, memory_order_relaxed);
+    uint64_t first = 1 + random_sig(slot) % period;
+    struct itimerspec spec = {
+        .it_value = {(time_t)(first / 1000000000), (long)(first % 1000000000)},
+        .it_interval = {(time_t)(period / 1000000000), (long)(period % 1000000000)},
+    };
+    syscall(SYS_timer_settime, slot->timer, 0, &spec, NULL);
+}
+
+static uint64_t weight_sig(struct cu__slot *slot, int overrun)
+{
+    uint32_t ticks = atomic_load_explicit(&slot->ticks_left, memory_order_relaxed);
+    if (ticks > 0) {
+        atomic_store_explicit(&slot->ticks_left, ticks - 1, memory_order_relaxed);
+        if (ticks == 1) {
+            use_clock_sig(slot);
+        }
+        return atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+    }
+    uint64_t expiries = 1 + (uint64_t)(overrun > 0 ? overrun : 0);
+    return expiries * atomic_load_explicit(&slot->period_ns, memory_order_relaxed);
+}
+
+struct place {
+    struct cu__slot *slot;
+    const struct cu_here *here;
+    uint64_t signal_lo, signal_hi; /* the thread's alternate signal stack; 0, 0: none */
+};
+
+/* The end of the stack that sp is on; 0: not a stack we know. */
+static uint64_t stack_end_sig(const struct place *place, uint64_t sp)
+{
+    if (sp >= place->here->stack_lo && sp < place->here->stack_hi) {
+        return place->here->stack_hi;
+    }
+    if (sp >= place->signal_lo && sp < place->signal_hi) {
+        return place->signal_hi;
+    }
+    /* pairs with the release in threads.c */
+    uint64_t hi = atomic_load_explicit(&place->slot->stack_hi, memory_order_acquire);
+    uint64_t lo = atomic_load_explicit(&place->slot->stack_lo, memory_order_relaxed);
+    return sp >= lo && sp < hi ? hi : 0;
+}
+
+/* Copies up to n bytes of stack from `from`. In pieces of growing size, the first to the end of a
+ * page: where memory ends inside one, those before it still arrive. Bytes copied. */
+static uint32_t copy_stack_sig(void *to, uint64_t from, size_t n)
+{
+    struct iovec pieces[COPPER_COPY_PIECES];
+    struct iovec local = {to, n};
+    size_t used = 0, next = 4096 - (from & 4095);
+    unsigned count = 0;
+    for (; count < COPPER_COPY_PIECES && used < n; count++) {
+        bool is_last = count == COPPER_COPY_PIECES - 1;
+        size_t bytes = is_last || next > n - used ? n - used : next;
+        pieces[count].iov_base = (void *)(uintptr_t)(from + used);
+        pieces[count].iov_len = bytes;
+        used += bytes;
+        next = count == 0 ? 4096 : 2 * next;
+    }
+    long copied = syscall(SYS_process_vm_readv, process, &local, 1UL, pieces, (unsigned long)count,
+                          0UL);
+    return copied > 0 ? (uint32_t)copied & ~7u : 0;
+}
+
+/* Walks from *regs as far as tables and bounds go; the record gets frames, end and where it ended. */
+static void walk_sig(struct cu__record *record, const struct place *place)
+{
+    struct cu_walk walk = {.regs = record->regs, .frames = record->frames,
+                           .max = COPPER_STACK_DEPTH_MAX, .end = COPPER_WALK_BOUNDS};
+    for (int i = 0; i < COPPER_STACK_SWITCHES_MAX; i++) {
+        uint64_t end = stack_end_sig(place, walk.regs.sp);
+        walk.lo = walk.regs.sp & ~UINT64_C(7);
+        walk.hi = end ? end : walk.lo;
+        cu_stack_walk_sig(&walk);
+        if (end == 0 && walk.end == COPPER_WALK_BOUNDS) {
+            /* not a stack we know: nobody vouches for its bytes, the collector walks a copy */
+            walk.end = COPPER_WALK_MISS;
+            break;
+        }
+        if (walk.end != COPPER_WALK_BOUNDS || walk.n == 0 ||
+            stack_end_sig(place, walk.regs.sp) == end) {
+            break;
+        }
+        walk.n--; /* a signal frame led to another stack: the walk goes on there from this frame */
+    }
+    record->regs = walk.regs;
+    record->nframes = walk.n;
+    record->end = (uint8_t)walk.end;
+    record->is_call_site = walk.is_call_site;
+}
+
+static void copy_rest_sig(struct cu__record *record, const struct place *place, size_t room)
+{
+    uint64_t from = record->regs.sp & ~UINT64_C(7);
+    uint64_t end = stack_end_sig(place, from);
+    size_t n = room < COPPER_COPY_MAX ? room : COPPER_COPY_MAX;
+    if (end != 0 && end - from < n) {
+        n = end - from;
+    }
+    record->copy_at = from;
+    record->ncopy = copy_stack_sig(record->frames + record->nframes, from, n & ~(size_t)7);
+}
+
+static void describe_sig(struct cu__record *record, const struct cu_here *here)
+{
+    record->kind = COPPER_RECORD_SAMPLE;
+    record->here = (uint8_t)here->kind;
+    record->coroutine = here->id;
+    record->labels = here->labels;
+    record->epoch = cu_modules_epoch_sig();
+    record->ncopy = 0;
+    record->copy_at = 0;
+    record->thread_name[0] = '\0';
+    if (here->kind == COPPER_HERE_THREAD) {
+        syscall(SYS_prctl, PR_GET_NAME, record->thread_name, 0UL, 0UL, 0UL);
+    }
+}
+
+static bool has_room_sig(const struct place *place)
+{
+    uint64_t sp = (uint64_t)(uintptr_t)__builtin_frame_address(0);
+    bool is_on_signal_stack = sp >= place->signal_lo && sp < place->signal_hi;
+    return !is_on_signal_stack || sp - place->signal_lo >= COPPER_SIGNAL_ROOM;
+}
+
+static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *context)
+{
+    int64_t began = now_sig();
+    uint64_t weight = weight_sig(slot, overrun);
+    struct cu_here here = {.kind = COPPER_HERE_THREAD};
+    if (cu_inspect_here) {
+        cu_inspect_here(&here);
+    }
+    struct place place = {.slot = slot, .here = &here};
+    if (!(context->uc_stack.ss_flags & SS_DISABLE)) {
+        place.signal_lo = (uint64_t)(uintptr_t)context->uc_stack.ss_sp;
+        place.signal_hi = place.signal_lo + context->uc_stack.ss_size;
+    }
+    if (atomic_load_explicit(&slot->thread_pointer, memory_order_relaxed) == 0) {
+        atomic_store_explicit(&slot->thread_pointer, cu__thread_pointer_sig(),
+                              memory_order_relaxed);
+    }
+    size_t room;
+    size_t head = sizeof(struct cu__record) + COPPER_STACK_DEPTH_MAX * sizeof(cu_frame);
+    struct cu__record *record =
+        has_room_sig(&place) ? cu__ring_reserve_sig(&slot->ring, head, &room) : NULL;
+    if (!record) {
+        add_sig(&slot->counts.dropped, 1);
+        add_sig(&slot->counts.dropped_ns, weight);
+        return;
+    }
+    describe_sig(record, &here);
+    record->tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
+    record->time_ns = (uint64_t)began;
+    record->weight_ns = weight;
+    cu_regs_from_context_sig(&record->regs, context);
+    walk_sig(record, &place);
+    size_t size = sizeof *record + record->nframes * sizeof(cu_frame);
+    if (record->end == COPPER_WALK_MISS) {
+        copy_rest_sig(record, &place, room - size);
+    }
+    record->size = (uint32_t)size + record->ncopy;
+    cu__ring_commit_sig(&slot->ring, record);
+    add_sig(&slot->counts.delivered, 1);
+    add_sig(&slot->counts.handler_ns, (uint64_t)(now_sig() - began));
+}
+
+static void take_sample_sig(uint64_t cookie, int overrun, const ucontext_t *context)
+{
+    uint32_t number = cookie & 0xffff;
+    if (number >= COPPER_SLOTS_MAX) {
+        atomic_fetch_add_explicit(&probes, 1, memory_order_relaxed);
+        return;
+    }
+    struct cu__slot *slot = &cu__slots[number];
+    /* pairs with the load in cu__timers_recycle: either it sees the slot busy, or we see the new
+     * generation */
+    if (atomic_exchange_explicit(&slot->is_busy, true, memory_order_seq_cst)) {
+        return;
+    }
+    uint32_t generation = (uint32_t)(cookie >> 16);
+    if (atomic_load_explicit(&slot->generation, memory_order_seq_cst) == generation) {
+        record_sig(slot, overrun, context);
+    }
+    atomic_store_explicit(&slot->is_busy, false, memory_order_release);
+}
+
+/* A signal that is not ours goes where it would have gone without us. */
+static void forward_sig(int number, siginfo_t *info, void *context)
+{
+    atomic_fetch_add_explicit(&foreign_signals, 1, memory_order_relaxed);
+    const struct sigaction *old = &old_actions[number];
+    if (old->sa_flags & SA_SIGINFO) {
+        old->sa_sigaction(number, info, context);
+    } else if (old->sa_handler == SIG_DFL) {
+        /* the default ends the process: let the kernel do it, as soon as we return */
+        struct sigaction action = {.sa_handler = SIG_DFL};
+        sigaction(number, &action, NULL);
+        syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), number);
+    } else if (old->sa_handler != SIG_IGN) {
+        old->sa_handler(number);
+    }
+}
+
+static void on_signal_sig(int number, siginfo_t *info, void *context)
+{
+    int saved = errno;
+    uint64_t cookie = (uint64_t)(uintptr_t)info->si_value.sival_ptr;
+    if (info->si_code == SI_TIMER && cookie >> 48 == COPPER_COOKIE) {
+        take_sample_sig(cookie, info->si_overrun, context);
+    } else {
+        forward_sig(number, info, context);
+    }
+    errno = saved;
+}
+
+/* ---- what follows runs outside the handler ---------------------------------------------------- */
+
+/* SIGPROF first: event loops and tools expect it. Standard signals do not queue up. */
+static const int candidates[] = {SIGPROF, SIGVTALRM, SIGSTKFLT, SIGPWR};
+#define COPPER_REALTIME_TRIED 8 /* then this many from the upper end */
+
+static bool is_ours(const struct sigaction *action)
+{
+    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_signal_sig;
+}
+
+static bool is_unused(const struct sigaction *action)
+{
+    return !(action->sa_flags & SA_SIGINFO) &&
+           (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN);
+}
+
+static bool try_signal(int number)
+{
+    struct sigaction have;
+    if (sigaction(number, NULL, &have) != 0) {
+        return false;
+    }
+    if (is_ours(&have)) {
+        return true; /* from an earlier profile; what was before us is saved already */
+    }
+    if (!is_unused(&have)) {
+        return false;
+    }
+    struct sigaction ours = {.sa_sigaction = on_signal_sig,
+                             .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+    sigfillset(&ours.sa_mask);
+    old_actions[number] = have;
+    return sigaction(number, &ours, NULL) == 0;
+}
+
+int cu__signal_install(void)
+{
+    process = getpid();
+    int current = cu__signal_number();
+    if (current && cu__signal_is_ours()) {
+        return current;
+    }
+    for (size_t i = 0; i < sizeof candidates / sizeof *candidates + COPPER_REALTIME_TRIED; i++) {
+        size_t standard = sizeof candidates / sizeof *candidates;
+        int number = i < standard ? candidates[i] : SIGRTMAX - (int)(i - standard);
+        if (number != current && try_signal(number)) {
+            atomic_store_explicit(&profiling_signal, number, memory_order_release);
+            return number;
+        }
+    }
+    return -EBUSY;
+}
+
+int cu__signal_number(void)
+{
+    return atomic_load_explicit(&profiling_signal, memory_order_acquire);
+}
+
+bool cu__signal_is_ours(void)
+{
+    struct sigaction have;
+    return sigaction(cu__signal_number(), NULL, &have) == 0 && is_ours(&have);
+}
+
+uint64_t cu__signal_foreign(void)
+{
+    return atomic_load_explicit(&foreign_signals, memory_order_relaxed);
+}
+
+/* ---- what a delivery costs ---- */
+
+#define COPPER_PROBES 200
+
+static int64_t probe_once(int number)
+{
+    siginfo_t info;
+    memset(&info, 0, sizeof info);
+    info.si_signo = number;
+    info.si_code = SI_TIMER;
+    info.si_value.sival_ptr = (void *)(uintptr_t)cu__cookie_of(COPPER_COOKIE_SLOT_PROBE, 0);
+    int64_t began = cu__now_ns();
+    syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)syscall(SYS_gettid), number, &info);
+    return cu__now_ns() - began;
+}
+
+int64_t cu__signal_delivery_ns(void)
+{
+    static _Atomic int64_t measured;
+    int64_t best = atomic_load_explicit(&measured, memory_order_relaxed);
+    int number = cu__signal_number();
+    if (best != 0 || number == 0 || !cu__signal_is_ours()) {
+        return best;
+    }
+    sigset_t set, old;
+    sigemptyset(&set);
+    sigaddset(&set, number);
+    pthread_sigmask(SIG_UNBLOCK, &set, &old);
+    uint32_t before = atomic_load_explicit(&probes, memory_order_relaxed);
+    static int64_t times[COPPER_PROBES]; /* the collector alone measures */
+    for (int i = 0; i < COPPER_PROBES; i++) {
+        times[i] = probe_once(number);
+        best = best == 0 || times[i] < best ? times[i] : best;
+    }
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    uint32_t arrived = atomic_load_explicit(&probes, memory_order_relaxed) - before;
+    /* the mean without the outliers that a busy machine adds */
+    int64_t kept = 0, total = 0;
+    for (int i = 0; i < COPPER_PROBES; i++) {
+        if (times[i] < 4 * best) {
+            kept++;
+            total += times[i];
+        }
+    }
+    int64_t mean = arrived == COPPER_PROBES && kept > 0 ? total / kept : 0;
+    atomic_store_explicit(&measured, mean, memory_order_relaxed);
+    return mean;
+}

@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: what the profiler says of itself: threads of its own, what it costs, what it may cost.
+ *
+ * Concurrency: the list of own threads is a small array of atomic ids; a thread enters itself and is
+ * taken out by a thread-specific destructor when it ends.
+ */
+#include "cpu_int.h"
+
+#include <errno.h>
+#include <math.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define COPPER_OWN_THREADS_MAX 64
+#define COPPER_BUDGET_DEFAULT  0.01
+
+static _Atomic int32_t own_threads[COPPER_OWN_THREADS_MAX];
+static pthread_key_t own_key;
+static pthread_once_t own_once = PTHREAD_ONCE_INIT;
+static bool has_key;
+
+int64_t cu__now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void leave(void *place)
+{
+    atomic_store_explicit((_Atomic int32_t *)place, 0, memory_order_release);
+}
+
+static void make_key(void)
+{
+    has_key = pthread_key_create(&own_key, leave) == 0;
+}
+
+void cu__own_thread_begin(const char *name)
+{
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, NULL);
+    prctl(PR_SET_NAME, name, 0UL, 0UL, 0UL);
+    int32_t tid = (int32_t)syscall(SYS_gettid);
+    pthread_once(&own_once, make_key);
+    for (int i = 0; i < COPPER_OWN_THREADS_MAX && has_key; i++) {
+        int32_t expected = 0;
+        if (atomic_compare_exchange_strong_explicit(&own_threads[i], &expected, tid,
+                                                    memory_order_acq_rel,
+                                                    memory_order_relaxed)) {
+            pthread_setspecific(own_key, (void *)&own_threads[i]);
+            break;
+        }
+    }
+    cu__timer_disarm(tid); /* it was taken for one of the program's until now */
+}
+
+bool cu__is_own_thread(int32_t tid)
+{
+    for (int i = 0; i < COPPER_OWN_THREADS_MAX; i++) {
+        if (atomic_load_explicit(&own_threads[i], memory_order_acquire) == tid) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void cu__own_threads_each(void (*each)(void *ctx, int32_t tid), void *ctx)
+{
+    for (int i = 0; i < COPPER_OWN_THREADS_MAX; i++) {
+        int32_t tid = atomic_load_explicit(&own_threads[i], memory_order_acquire);
+        if (tid != 0) {
+            each(ctx, tid);
+        }
+    }
+}
+
+void cu__own_threads_forget(void)
+{
+    for (int i = 0; i < COPPER_OWN_THREADS_MAX; i++) {
+        atomic_store_explicit(&own_threads[i], 0, memory_order_relaxed);
+    }
+}
+
+int cu__own_thread_start(void *(*start)(void *), void *arg)
+{
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_attr_t attributes;
+    int err = pthread_attr_init(&attributes);
+    if (err) {
+        return -err;
+    }
+    pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+    pthread_sigmask(SIG_SETMASK, &all, &old); /* the new thread inherits it */
+    pthread_t thread;
+    err = pthread_create(&thread, &attributes, start, arg);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    pthread_attr_destroy(&attributes);
+    return -err;
+}
+
+/* "1%", "0.5%", "0.01": a share of the program's CPU time. Anything else: the default. */
+double cu__budget(void)
+{
+    const char *text = secure_getenv("COPPER_BUDGET");
+    if (!text || !*text) {
+        return COPPER_BUDGET_DEFAULT;
+    }
+    char *end;
+    double value = strtod(text, &end);
+    if (*end == '%' && end != text) {
+        value /= 100;
+        end++;
+    }
+    bool is_good = *end == '\0' && isfinite(value) && value > 0 && value <= 1;
+    return is_good ? value : COPPER_BUDGET_DEFAULT;
+}
+
+void cu__self_report(void (*line)(void *ctx, const char *text), void *ctx)
+{
+    struct cu__sampler_totals totals;
+    struct cu_stacks_stats stacks;
+    cu__sampler_totals(&totals);
+    cu_stacks_stats(&stacks);
+    const struct cu__run_counts *c = &totals.counts;
+    char text[256];
+    if (totals.hz > 0) {
+        snprintf(text, sizeof text, "cpu sampler: %d Hz, %u windows open, %u threads", totals.hz,
+                 totals.open_runs, c->timers.armed);
+    } else {
+        snprintf(text, sizeof text, "cpu sampler: off");
+    }
+    line(ctx, text);
+    double mean = c->timers.delivered
+                      ? (double)c->timers.handler_ns / (double)c->timers.delivered
+                      : 0;
+    snprintf(text, sizeof text,
+             "cpu samples since start: %llu, %.0f ns each in the handler, %llu dropped, %llu cut",
+             (unsigned long long)c->timers.delivered, mean,
+             (unsigned long long)c->timers.dropped, (unsigned long long)c->cut);
+    line(ctx, text);
+    snprintf(text, sizeof text, "collector: %.3f s of CPU; %u stacks in %llu KiB",
+             (double)c->collector_ns / 1e9, totals.table_stacks,
+             (unsigned long long)(totals.table_bytes >> 10));
+    line(ctx, text);
+    snprintf(text, sizeof text,
+             "unwind tables: %llu modules, %llu rows in %llu KiB, prepared in %.1f ms, %llu walks "
+             "finished off copies",
+             (unsigned long long)stacks.modules, (unsigned long long)stacks.rows,
+             (unsigned long long)(stacks.table_bytes >> 10), (double)stacks.prepare_ns / 1e6,
+             (unsigned long long)stacks.misses_unwound);
+    line(ctx, text);
+}
