@@ -13,9 +13,11 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define COPPER_TEMPORARY_SUFFIX 32 /* bytes of ".PID.SERIAL.tmp" and its zero */
 #define COPPER_TEMPORARY_TRIES 100 /* names taken by leftovers of a killed process of our pid */
 
 static int write_to_fd(void *ctx, const void *bytes, size_t n)
@@ -47,22 +49,23 @@ static int write_and_close(const struct cu_pprof *p, int fd, bool sync)
 static int open_beside(const char *path, char **name)
 {
     static atomic_uint serial;
+    size_t size = strlen(path) + COPPER_TEMPORARY_SUFFIX;
+    *name = malloc(size);
+    if (!*name)
+        return -ENOMEM;
     for (int i = 0; i < COPPER_TEMPORARY_TRIES; i++) {
-        if (asprintf(name, "%s.%d.%u.tmp", path, (int)getpid(),
-                     atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed)) < 0) {
-            *name = NULL;
-            return -ENOMEM;
-        }
+        snprintf(*name, size, "%s.%d.%u.tmp", path, (int)getpid(),
+                 atomic_fetch_add_explicit(&serial, 1, memory_order_relaxed));
         int fd = open(*name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
         if (fd >= 0)
             return fd;
-        int err = -errno;
-        free(*name);
-        *name = NULL;
-        if (err != -EEXIST)
-            return err;
+        if (errno != EEXIST)
+            break;
     }
-    return -EEXIST;
+    int err = -errno;
+    free(*name);
+    *name = NULL;
+    return err;
 }
 
 int cu_pprof_write_file(const struct cu_pprof *p, const char *path)

@@ -2,9 +2,12 @@
  *
  * Writes one small profile that uses every feature of the format that copper writes, for judges:
  *
- *     proto_sample FILE
+ *     proto_sample FILE [COPY]
+ *
+ * With COPY, reads FILE back and writes it again.
  */
 #include <copper/pprof.h>
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -58,15 +61,32 @@ static struct cu_pprof *build(void)
     return p;
 }
 
+/* Reads `from` and writes what was read to `to`. */
+static int copy(const char *from, const char *to)
+{
+    struct cu_pprof *p;
+    char error[256];
+    int err = cu_pprof_read_file(from, &p, error, sizeof error);
+    if (err) {
+        fprintf(stderr, "proto_sample: %s: %s\n", from, error);
+        return err;
+    }
+    err = cu_pprof_write_file(p, to);
+    cu_pprof_free(p);
+    return err;
+}
+
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fprintf(stderr, "usage: proto_sample FILE\n");
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: proto_sample FILE [COPY]\n");
         return 2;
     }
     struct cu_pprof *p = build();
-    int err = p ? cu_pprof_write_file(p, argv[1]) : -1;
+    int err = p ? cu_pprof_write_file(p, argv[1]) : -ENOMEM;
     cu_pprof_free(p);
+    if (!err && argc == 3)
+        err = copy(argv[1], argv[2]);
     if (err)
         fprintf(stderr, "proto_sample: %s: %s\n", argv[1], strerror(-err));
     return err ? 1 : 0;
