@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose. From groups of raw frames to a report: names, what options ignore, order.
+ *
+ * Design. Each group is symbolized once. The runtime's own frames at both ends of a stack (the way
+ * into the park, the way up from the coroutine's first instruction) are dropped: they say nothing
+ * that the wait reason does not. A coroutine without a stack to walk (it runs, or never ran) is
+ * shown by the function it was spawned with. The report owns the symbolizer, whose strings it uses.
+ */
+#include "leak_int.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct made_report {
+    struct cu_leak_report shown; /* first: what callers hold */
+    struct cu_symbolizer *symbolizer;
+    struct cu_leak_group groups[];
+};
+
+static bool is_runtime_frame(cu_frame frame, const char *function)
+{
+    const struct cu_module *module = cu_module_by_id(COPPER_FRAME_MODULE(frame));
+    const char *name = module == NULL ? NULL : strrchr(module->path, '/');
+    if (name != NULL && strncmp(name + 1, "libcopper_runtime", strlen("libcopper_runtime")) == 0)
+        return true;
+    return strncmp(function, "cu_", 3) == 0;
+}
+
+static cu_frame frame_of_entry(void (*entry)(void *))
+{
+    uint64_t pc = (uint64_t)(uintptr_t)entry;
+    const struct cu_module *module = cu_module_at(pc);
+    return pc | (module == NULL ? 0 : (uint64_t)module->id << 48);
+}
+
+static int append_lines(struct cu_leak_group *group, const struct cu_symbol *symbol)
+{
+    struct cu_leak_line *lines = reallocarray((void *)(uintptr_t)group->lines,
+                                              group->nlines + symbol->nlines, sizeof *lines);
+    if (lines == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < symbol->nlines; i++) {
+        const struct cu_symbol_line *from = &symbol->lines[i];
+        lines[group->nlines++] = (struct cu_leak_line){from->function, from->file, from->line};
+    }
+    group->lines = lines;
+    return 0;
+}
+
+/* Names one group's stack. */
+static int name_group(struct cu_symbolizer *symbolizer, struct cu__leak_group *g)
+{
+    struct cu_leak_group *group = &g->shown;
+    struct cu_symbol symbol;
+    size_t kept = 0; /* lines up to the last one that is not the runtime's */
+    for (unsigned i = 0; i < g->nframes; i++) {
+        cu_symbolize(symbolizer, g->frames[i], &symbol);
+        bool is_runtime = is_runtime_frame(g->frames[i], symbol.lines[symbol.nlines - 1].function);
+        if (is_runtime && group->nlines == 0)
+            continue;
+        int err = append_lines(group, &symbol);
+        if (err < 0)
+            return err;
+        if (!is_runtime)
+            kept = group->nlines;
+    }
+    group->nlines = kept;
+    if (kept > 0)
+        return 0;
+    cu_symbolize(symbolizer, frame_of_entry(g->entry), &symbol);
+    return append_lines(group, &symbol);
+}
+
+static bool is_listed(const char *const *list, const char *name)
+{
+    if (list == NULL || name == NULL)
+        return false;
+    for (; *list != NULL; list++)
+        if (strcmp(*list, name) == 0)
+            return true;
+    return false;
+}
+
+static bool is_ignored(const struct cu_leak_group *group, const struct cu_leak_options *options)
+{
+    if (is_listed(options->ignore_top, group->lines[0].function))
+        return true;
+    if (group->site != NULL && is_listed(options->ignore_created_by, group->site->function))
+        return true;
+    for (size_t i = 0; i < group->nlines; i++)
+        if (is_listed(options->ignore_any, group->lines[i].function))
+            return true;
+    return false;
+}
+
+/* Largest first, then stranded before running, then oldest id. */
+static int compare_groups(const void *a, const void *b)
+{
+    const struct cu_leak_group *x = a, *y = b;
+    if (x->count != y->count)
+        return x->count < y->count ? 1 : -1;
+    if (x->verdict != y->verdict)
+        return x->verdict == COPPER_LEAK_STRANDED ? -1 : 1;
+    return (x->ids[0] > y->ids[0]) - (x->ids[0] < y->ids[0]);
+}
+
+/* Moves a named group into the report, unless it is ignored. */
+static void take_group(struct made_report *made, struct cu__leak_group *g,
+                       const struct cu_leak_options *options)
+{
+    if (is_ignored(&g->shown, options))
+        return;
+    made->groups[made->shown.ngroups++] = g->shown;
+    made->shown.count += g->shown.count;
+    if (g->shown.verdict == COPPER_LEAK_STRANDED)
+        made->shown.stranded += g->shown.count;
+    g->shown.lines = NULL;
+}
+
+int cu__leak_report_make(struct cu__leak_set *set, const struct cu_leak_options *options,
+                         struct cu_leak_report **report)
+{
+    *report = NULL;
+    if (set->ngroups == 0)
+        return 0;
+    struct made_report *made = calloc(1, sizeof *made + set->ngroups * sizeof made->groups[0]);
+    if (made == NULL)
+        return -ENOMEM;
+    made->shown.groups = made->groups;
+    made->symbolizer = cu_symbolizer_open();
+    int err = made->symbolizer == NULL ? -ENOMEM : 0;
+    for (size_t i = 0; i < set->capacity && err == 0; i++) {
+        struct cu__leak_group *g = set->slots[i];
+        if (g == NULL)
+            continue;
+        err = name_group(made->symbolizer, g);
+        if (err == 0)
+            take_group(made, g, options);
+        free((void *)(uintptr_t)g->shown.lines);
+        g->shown.lines = NULL;
+    }
+    if (err < 0 || made->shown.ngroups == 0) {
+        cu_leak_report_free(&made->shown);
+        return err;
+    }
+    qsort(made->groups, made->shown.ngroups, sizeof made->groups[0], compare_groups);
+    *report = &made->shown;
+    return 0;
+}
+
+void cu_leak_report_free(struct cu_leak_report *report)
+{
+    if (report == NULL)
+        return;
+    struct made_report *made = (struct made_report *)report;
+    for (size_t i = 0; i < made->shown.ngroups; i++)
+        free((void *)(uintptr_t)made->groups[i].lines);
+    if (made->symbolizer != NULL)
+        cu_symbolizer_close(made->symbolizer);
+    free(made);
+}
