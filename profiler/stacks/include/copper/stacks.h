@@ -46,8 +46,11 @@ enum cu_walk_end {
     COPPER_WALK_BAD,    /* contradiction: sp did not grow, or garbage pc */
 };
 
+/* A walk appends the frame of regs first, then its callers. When it ended in MISS, BOUNDS or BAD, regs
+ * and is_call_site describe the last frame appended, whose caller could not be found: to go on with
+ * wider bounds, take that frame back (n - 1) and walk again. After ROOT and DEPTH they mean nothing. */
 struct cu_walk {
-    struct cu_regs regs;  /* in: where to start. out: the frame at which the walk stopped */
+    struct cu_regs regs;  /* in: where to start. out: see above */
     uint64_t lo, hi;      /* in: memory that may be read, [lo, hi) */
     bool is_call_site;    /* in/out: regs.pc is a return address (parked), not an interrupted pc */
     cu_frame *frames;     /* in: filled leaf first, appended at n */

@@ -1,0 +1,447 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: follow modules as they come and go, and have unwind tables ready before a walk needs them.
+ *
+ * Design. The list of mappings is /proc/self/maps: no loader lock is taken, code that no loader knows
+ * is seen too. Whether anything changed is first asked of the loader's public list, whose entries
+ * are copied out as data. A scan is
+ *     read the maps -> name an image for each executable mapping -> publish -> make tables
+ * and what it saw is verified for the epoch if no dlclose happened or was under way meanwhile. Tables
+ * are shared by build-id, so a library that is loaded again costs nothing.
+ *
+ * Permanent images, which no dlclose can unload, are: the main program, the vdso, what the loader had
+ * placed when it placed itself, what these need by name, and what is linked with nodelete.
+ *
+ * Concurrency. One lock for everything here, held across fork so that a child finds it free.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <link.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <time.h>
+
+#define LOADED_MAX        4096
+#define RESCAN_AFTER_NS   100000000ll /* code that no loader knows is looked for this often at most */
+#define RESCAN_COST_RATIO 50          /* ... and never for more than 2 % of the time */
+
+struct loaded {
+    uint64_t bias, name, dynamic;
+};
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+/* all below, lock: lock */
+static struct cu__image **images;
+static size_t nimages, images_cap;
+static uint64_t last_loader_state;
+static uint32_t last_epoch;
+static int64_t last_scan_ns, last_scan_cost_ns;
+static _Atomic uint64_t total_ns;
+
+static int64_t now_ns(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+/* ---- what the loader says ---------------------------------------------------------------------- */
+
+/* The loader's list of objects, copied out. May be torn while the loader works: it is a hint. */
+static size_t read_loaded(struct loaded *out, size_t max)
+{
+    size_t n = 0;
+    struct link_map entry;
+    uint64_t at = (uint64_t)(uintptr_t)_r_debug.r_map;
+    while (at && n < max && cu__read_self(at, &entry, sizeof entry) == sizeof entry) {
+        out[n++] = (struct loaded){entry.l_addr, (uint64_t)(uintptr_t)entry.l_name,
+                                   (uint64_t)(uintptr_t)entry.l_ld};
+        at = (uint64_t)(uintptr_t)entry.l_next;
+    }
+    return n;
+}
+
+static uint64_t hash_loaded(const struct loaded *list, size_t n)
+{
+    uint64_t h = 1;
+    for (size_t i = 0; i < n; i++) {
+        h = (h ^ list[i].bias) * 0x9e3779b97f4a7c15ull;
+        h = (h ^ list[i].name) * 0xc2b2ae3d27d4eb4full;
+        h = (h ^ list[i].dynamic) * 0x165667b19e3779f9ull;
+        h ^= h >> 31;
+    }
+    return h;
+}
+
+/* ---- which images cannot be unloaded ----------------------------------------------------------- */
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash ? slash + 1 : path;
+}
+
+static bool is_permanent(const struct cu__image *image)
+{
+    return atomic_load_explicit(&image->is_permanent, memory_order_relaxed);
+}
+
+static void set_permanent(struct cu__image *image)
+{
+    atomic_store_explicit(&image->is_permanent, true, memory_order_relaxed);
+}
+
+/* The only live image of this name; NULL: none, or several. */
+static struct cu__image *image_named(const struct cu__range *live, size_t n, const char *name)
+{
+    struct cu__image *found = NULL;
+    for (size_t i = 0; i < n; i++) {
+        struct cu__image *image = live[i].module->image;
+        if (!image->is_elf || image == found)
+            continue;
+        if (strcmp(image->soname, name) != 0 && strcmp(base_name(image->path), name) != 0)
+            continue;
+        if (found)
+            return NULL;
+        found = image;
+    }
+    return found;
+}
+
+/* The loader's list begins with what the program was started with, up to the loader itself. */
+static void mark_initial(const struct cu__range *live, size_t n, const struct loaded *loaded,
+                         size_t nloaded)
+{
+    uint64_t loader = getauxval(AT_BASE);
+    size_t last = nloaded;
+    for (size_t i = 0; i < nloaded; i++)
+        if (loader && loaded[i].bias == loader)
+            last = i;
+    for (size_t i = 0; i <= last && last < nloaded; i++)
+        for (size_t k = 0; k < n; k++)
+            if (live[k].module->image->dynamic == loaded[i].dynamic && loaded[i].dynamic)
+                set_permanent(live[k].module->image);
+}
+
+static void mark_permanent(const struct cu__range *live, size_t n, const struct loaded *loaded,
+                           size_t nloaded)
+{
+    mark_initial(live, n, loaded, nloaded);
+    for (size_t i = 0; i < n; i++) {
+        struct cu__image *image = live[i].module->image;
+        if (image->is_main || image->is_vdso || image->is_nodelete)
+            set_permanent(image);
+    }
+    for (bool is_changed = true; is_changed;) {
+        is_changed = false;
+        for (size_t i = 0; i < n; i++) {
+            struct cu__image *image = live[i].module->image;
+            if (!image->needed || !is_permanent(image))
+                continue;
+            for (char **name = image->needed; *name; name++) {
+                struct cu__image *other = image_named(live, n, *name);
+                if (other && !is_permanent(other)) {
+                    set_permanent(other);
+                    is_changed = true;
+                }
+            }
+        }
+    }
+}
+
+/* ---- images ------------------------------------------------------------------------------------ */
+
+static bool remember_image(struct cu__image *image)
+{
+    if (nimages == images_cap) {
+        size_t cap = images_cap ? images_cap * 2 : 64;
+        struct cu__image **more = realloc(images, cap * sizeof *more);
+        if (!more)
+            return false;
+        images = more;
+        images_cap = cap;
+    }
+    images[nimages++] = image;
+    return true;
+}
+
+/* An image we know that is what this mapping shows. */
+static struct cu__image *known_image(const struct cu__map *first)
+{
+    for (size_t i = nimages; i-- > 0;) {
+        struct cu__image *image = images[i];
+        if (image->is_elf && image->base == first->start && image->dev == first->dev &&
+            image->inode == first->inode && strcmp(image->path, first->path) == 0 &&
+            cu__image_is_there(image))
+            return image;
+    }
+    return NULL;
+}
+
+static struct cu__image *known_code(const struct cu__map *map)
+{
+    for (size_t i = nimages; i-- > 0;) {
+        struct cu__image *image = images[i];
+        if (!image->is_elf && image->base == map->start && image->limit == map->limit &&
+            image->inode == map->inode && image->dev == map->dev &&
+            (image->is_jit || strcmp(image->path, map->path) == 0))
+            return image;
+    }
+    return NULL;
+}
+
+static struct cu__image *keep(struct cu__image *image)
+{
+    if (image && !remember_image(image)) {
+        cu__image_free(image);
+        image = NULL;
+    }
+    return image;
+}
+
+/* The mapping that has the ELF header of the file that map i shows. */
+static const struct cu__map *first_mapping(const struct cu__maps *maps, size_t i)
+{
+    const struct cu__map *m = &maps->list[i];
+    if (strcmp(m->path, "[vdso]") == 0)
+        return m;
+    if (m->inode == 0)
+        return NULL;
+    for (size_t k = i + 1; k-- > 0;) {
+        const struct cu__map *before = &maps->list[k];
+        if (before->inode == m->inode && before->dev == m->dev && before->offset == 0 &&
+            strcmp(before->path, m->path) == 0)
+            return before;
+    }
+    return NULL;
+}
+
+static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
+                                   const struct cu__range *before, size_t nbefore)
+{
+    const struct cu__map *m = &maps->list[i];
+    const struct cu__map *first = first_mapping(maps, i);
+    if (first) {
+        struct cu__image *image = known_image(first);
+        if (!image)
+            image = keep(cu__image_from_memory(first));
+        if (image && m->start >= image->base && m->limit <= image->limit)
+            return image;
+    }
+    /* text that was moved to huge pages is anonymous memory inside its image */
+    for (size_t k = nbefore; m->inode == 0 && k-- > 0;) {
+        struct cu__image *image = before[k].module->image;
+        if (image->is_elf && m->start >= image->base && m->limit <= image->limit)
+            return image;
+    }
+    struct cu__image *image = known_code(m);
+    return image ? image : keep(cu__image_of_code(m));
+}
+
+/* ---- tables ------------------------------------------------------------------------------------ */
+
+static struct cu__table *table_of_same_build(const struct cu__image *image)
+{
+    for (size_t i = 0; image->build_id_n && i < nimages; i++) {
+        const struct cu__image *other = images[i];
+        struct cu__table *t = atomic_load_explicit(&other->table, memory_order_relaxed);
+        if (t && other->build_id_n == image->build_id_n &&
+            other->limit - other->base == image->limit - image->base &&
+            memcmp(other->build_id, image->build_id, image->build_id_n) == 0)
+            return t;
+    }
+    return NULL;
+}
+
+/* Was what we read since then all of this image? */
+static bool was_there_throughout(const struct cu__image *image, uint64_t word)
+{
+    if (is_permanent(image) || (cu__epoch_is_quiet(word) && cu__epoch_word() == word))
+        return true;
+    return image->build_id_n && cu__image_is_there(image);
+}
+
+static int give_table(struct cu__image *image)
+{
+    int err = 0;
+    if (!image->is_elf || atomic_load_explicit(&image->has_no_cfi, memory_order_relaxed) ||
+        atomic_load_explicit(&image->table, memory_order_relaxed))
+        return 0;
+    struct cu__table *t = table_of_same_build(image);
+    if (!t) {
+        uint64_t word = cu__epoch_word();
+        struct cu__cfi cfi = cu__image_cfi(image);
+        t = cu__table_make(&cfi, &err);
+        if (!was_there_throughout(image, word)) {
+            cu__table_free(t);
+            return 0;
+        }
+        if (!t && err == -ENOENT)
+            atomic_store_explicit(&image->has_no_cfi, true, memory_order_release);
+    }
+    atomic_store_explicit(&image->table, t, memory_order_release);
+    return err == -ENOMEM ? err : 0;
+}
+
+/* Makes chunk number `chunk` of a huge image, from memory that is verified to be its own. */
+static bool fill_chunk(struct cu__image *image, struct cu__table *t, uint32_t chunk)
+{
+    struct cu__cfi cfi = cu__image_cfi(image);
+    /* a chunk is visible as soon as it is made, so only images that stay while we look will do */
+    if (!is_permanent(image) && !cu__image_is_there(image))
+        return false;
+    return cu__table_fill(t, &cfi, chunk);
+}
+
+static void fill_wanted(const struct cu__range *live, size_t n)
+{
+    if (!atomic_exchange_explicit(&cu__chunks_wanted, 0, memory_order_relaxed))
+        return;
+    for (size_t i = 0; i < n; i++) {
+        struct cu__image *image = live[i].module->image;
+        struct cu__table *t = atomic_load_explicit(&image->table, memory_order_acquire);
+        for (uint32_t c = 0; t && t->nfdes > COPPER_FDES_EAGER_MAX && c < t->nchunks; c++)
+            if (atomic_exchange_explicit(&t->wanted[c], 0, memory_order_relaxed))
+                fill_chunk(image, t, c);
+    }
+}
+
+bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc)
+{
+    struct cu__table *t = atomic_load_explicit(&m->image->table, memory_order_acquire);
+    if (!t || pc - m->image->base > UINT32_MAX)
+        return false;
+    pthread_mutex_lock(&lock);
+    uint32_t chunk = cu__table_chunk_of(t, (uint32_t)(pc - m->image->base));
+    bool was_there = atomic_load_explicit(&t->chunks[chunk], memory_order_relaxed) != NULL;
+    bool is_made = !was_there && fill_chunk(m->image, t, chunk);
+    pthread_mutex_unlock(&lock);
+    return is_made;
+}
+
+/* ---- the scan ---------------------------------------------------------------------------------- */
+
+static size_t collect(const struct cu__maps *maps, struct cu__range *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < maps->n; i++) {
+        const struct cu__map *m = &maps->list[i];
+        if (!m->is_exec || m->start >= COPPER_PC_LIMIT)
+            continue;
+        struct cu__image *image = image_for(maps, i, out, n);
+        if (!image)
+            continue;
+        struct cu__module *module = cu__module_add(image, m->start, m->limit, m->offset);
+        if (module)
+            out[n++] = (struct cu__range){m->start, m->limit, module};
+    }
+    return n;
+}
+
+static void verify(const struct cu__range *live, size_t n, uint64_t word)
+{
+    if (!cu__epoch_is_quiet(word) || cu__epoch_word() != word)
+        return;
+    for (size_t i = 0; i < n; i++)
+        atomic_store_explicit(&live[i].module->image->verified, (uint32_t)word,
+                              memory_order_release);
+}
+
+static int scan(const struct loaded *loaded, size_t nloaded)
+{
+    struct cu__maps maps;
+    uint64_t word = cu__epoch_word();
+    int err = cu__maps_read(&maps);
+    if (err)
+        return err;
+    struct cu__range *live = calloc(maps.n + 1, sizeof *live);
+    if (!live) {
+        cu__maps_free(&maps);
+        return -ENOMEM;
+    }
+    size_t n = collect(&maps, live);
+    mark_permanent(live, n, loaded, nloaded);
+    verify(live, n, word);
+    err = cu__modules_publish(live, n);
+    for (size_t i = 0; i < n; i++) {
+        int failed = give_table(live[i].module->image);
+        err = err ? err : failed;
+    }
+    fill_wanted(live, n);
+    free(live);
+    cu__maps_free(&maps);
+    return err;
+}
+
+static bool is_scan_due(uint64_t loader_state, int64_t now)
+{
+    int64_t pause = last_scan_cost_ns * RESCAN_COST_RATIO;
+    if (pause < RESCAN_AFTER_NS)
+        pause = RESCAN_AFTER_NS;
+    return last_scan_ns == 0 || loader_state != last_loader_state ||
+           cu_modules_epoch_sig() != last_epoch ||
+           atomic_load_explicit(&cu__chunks_wanted, memory_order_relaxed) ||
+           now - last_scan_ns >= pause;
+}
+
+int cu_stacks_prepare(void)
+{
+    int err = 0;
+    pthread_mutex_lock(&lock);
+    struct loaded *loaded = malloc(LOADED_MAX * sizeof *loaded);
+    if (!loaded) {
+        pthread_mutex_unlock(&lock);
+        return -ENOMEM;
+    }
+    size_t n = read_loaded(loaded, LOADED_MAX);
+    uint64_t state = hash_loaded(loaded, n);
+    int64_t start = now_ns();
+    if (is_scan_due(state, start)) {
+        uint32_t epoch = cu_modules_epoch_sig();
+        err = scan(loaded, n);
+        last_loader_state = state;
+        last_epoch = epoch;
+        last_scan_ns = now_ns();
+        last_scan_cost_ns = last_scan_ns - start;
+        atomic_fetch_add_explicit(&total_ns, (uint64_t)last_scan_cost_ns, memory_order_relaxed);
+    }
+    free(loaded);
+    pthread_mutex_unlock(&lock);
+    return err;
+}
+
+/* ---- fork, figures ----------------------------------------------------------------------------- */
+
+static void before_fork(void)
+{
+    pthread_mutex_lock(&lock);
+}
+
+static void after_fork(void)
+{
+    pthread_mutex_unlock(&lock);
+}
+
+__attribute__((constructor)) static void watch_fork(void)
+{
+    pthread_atfork(before_fork, after_fork, after_fork);
+}
+
+void cu__prepare_stats(struct cu_stacks_stats *out)
+{
+    cu__table_stats(&out->rows, &out->table_bytes);
+    out->prepare_ns = atomic_load_explicit(&total_ns, memory_order_relaxed);
+    out->modules = 0;
+    while (cu__module_get((uint32_t)out->modules + 1))
+        out->modules++;
+}
+
+void cu_stacks_stats(struct cu_stacks_stats *out)
+{
+    memset(out, 0, sizeof *out);
+    cu__prepare_stats(out);
+    cu__unwound_stats(out);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: stacks as text, for leak reports and for the last words of a dying process.
+ *
+ * Design. A runtime that is in the same process is offered our printer through a weak reference: where
+ * there is no runtime there is nothing to do, and nothing is linked. A dying process may hold
+ * malloc's lock or worse, so that report is guarded by a timer that lets it die without names.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINE_BYTES_MAX      1024
+#define LAST_WORDS_SECONDS  10
+#define REPORT_FRAMES_MAX   128
+
+/* As copper/inspect.h declares them; struct cu_saved_regs has the layout of struct cu_regs. */
+struct cu_saved_regs;
+typedef void stack_printer(int fd, const struct cu_saved_regs *regs, uint64_t stack_lo,
+                           uint64_t stack_hi);
+extern void cu_report_set_printer(stack_printer *print) __attribute__((weak));
+
+static void write_all(int fd, const char *text, size_t n)
+{
+    while (n) {
+        ssize_t done = write(fd, text, n);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return;
+        text += done;
+        n -= (size_t)done;
+    }
+}
+
+static void print_line(int fd, const struct cu_symbol_line *l)
+{
+    char text[LINE_BYTES_MAX];
+    int n = l->file ? snprintf(text, sizeof text - 1, "  %s %s:%u", l->function, l->file, l->line)
+                    : snprintf(text, sizeof text - 1, "  %s", l->function);
+    if (n < 0)
+        return;
+    size_t used = strnlen(text, sizeof text - 1);
+    text[used] = '\n';
+    write_all(fd, text, used + 1);
+}
+
+void cu_stack_print(int fd, const cu_frame *frames, unsigned n)
+{
+    struct cu_symbolizer *s = cu_symbolizer_open();
+    for (unsigned i = 0; i < n; i++) {
+        struct cu_symbol symbol;
+        char text[64];
+        if (s) {
+            cu_symbolize(s, frames[i], &symbol);
+            for (size_t k = 0; k < symbol.nlines; k++)
+                print_line(fd, &symbol.lines[k]);
+        } else {
+            int length = snprintf(text, sizeof text, "  0x%llx\n",
+                                  (unsigned long long)COPPER_FRAME_PC(frames[i]));
+            write_all(fd, text, length > 0 ? (size_t)length : 0);
+        }
+    }
+    cu_symbolizer_close(s);
+}
+
+static void give_up_sig(int signal)
+{
+    (void)signal;
+    _exit(128 + SIGABRT);
+}
+
+static void limit_last_words(void)
+{
+    struct sigaction action = {.sa_handler = give_up_sig};
+    sigset_t set;
+    sigaction(SIGALRM, &action, NULL);
+    sigemptyset(&set);
+    sigaddset(&set, SIGALRM);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+    alarm(LAST_WORDS_SECONDS);
+}
+
+static void print_report(int fd, const struct cu_saved_regs *regs, uint64_t lo, uint64_t hi)
+{
+    cu_frame frames[REPORT_FRAMES_MAX];
+    struct cu_walk w = {.lo = lo, .hi = hi, .frames = frames, .max = REPORT_FRAMES_MAX};
+    limit_last_words();
+    memcpy(&w.regs, regs, sizeof w.regs);
+    cu_stacks_prepare();
+    cu_stack_walk_sig(&w);
+    cu_stack_print(fd, frames, w.n);
+    alarm(0);
+}
+
+__attribute__((constructor)) static void offer_printer(void)
+{
+    if (cu_report_set_printer)
+        cu_report_set_printer(print_report);
+}
