@@ -2,14 +2,14 @@
  *
  * Purpose: take a census of coroutines and threads; see census.h.
  *
- * Concurrency: the visitor runs while one coroutine at a time is claimed: it stands still, and so may
- * be walked in place. The visitor allocates, which is allowed: no coroutine that stands still can
- * hold the allocator's or the unwinder's lock.
+ * Concurrency: the visitor runs while one coroutine at a time is claimed: it stands still, and so
+ * may be walked in place. The visitor allocates, which is allowed: no coroutine that stands still
+ * can hold the allocator's or the unwinder's lock.
  */
 #include "census.h"
 
+#include "kernel_threads.h"
 #include "runtime_weak.h"
-#include "threads.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -48,15 +48,18 @@ struct taking {
     cu_frame frames[COPPER_STACK_DEPTH_MAX];
 };
 
-static int64_t clock_ns(void) {
+static int64_t clock_ns(void)
+{
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-/* ---- storing ----------------------------------------------------------------------------------- */
+/* ---- storing -----------------------------------------------------------------------------------
+ */
 
-static bool grow_counts(struct cu__census *c, uint32_t group) {
+static bool grow_counts(struct cu__census *c, uint32_t group)
+{
     if (group < c->counts_cap) {
         return true;
     }
@@ -71,7 +74,8 @@ static bool grow_counts(struct cu__census *c, uint32_t group) {
     return true;
 }
 
-static bool store_member(struct cu__census *c, const struct cu__census_member *m) {
+static bool store_member(struct cu__census *c, const struct cu__census_member *m)
+{
     if (c->nmembers == c->members_cap) {
         size_t cap = c->members_cap ? c->members_cap * 2 : 256;
         struct cu__census_member *members = realloc(c->members, cap * sizeof(*members));
@@ -86,7 +90,8 @@ static bool store_member(struct cu__census *c, const struct cu__census_member *m
 }
 
 static void count(struct taking *t, const struct cu__census_group *group,
-                  const struct cu__census_member *member, const cu_frame *frames, unsigned n) {
+                  const struct cu__census_member *member, const cu_frame *frames, unsigned n)
+{
     struct cu__census *c = t->census;
     struct cu__census_group g;
     memset(&g, 0, sizeof(g)); /* interned by its bytes: padding counts */
@@ -109,14 +114,17 @@ static void count(struct taking *t, const struct cu__census_group *group,
     }
 }
 
-/* ---- coroutines -------------------------------------------------------------------------------- */
+/* ---- coroutines --------------------------------------------------------------------------------
+ */
 
-static cu_frame frame_at(uint64_t pc) {
+static cu_frame frame_at(uint64_t pc)
+{
     const struct cu_module *m = cu_module_at(pc);
     return (uint64_t)(m ? m->id : 0) << 48 | (pc & 0xffffffffffffu);
 }
 
-static unsigned walk_parked(const struct cu_g_info *g, cu_frame *frames) {
+static unsigned walk_parked(const struct cu_g_info *g, cu_frame *frames)
+{
     uint32_t epoch = cu_modules_epoch_sig();
     struct cu_walk w = {.lo = g->regs.sp,
                         .hi = g->stack_hi,
@@ -134,7 +142,8 @@ static unsigned walk_parked(const struct cu_g_info *g, cu_frame *frames) {
     return w.n;
 }
 
-static const char *state_text(const struct cu_g_info *g) {
+static const char *state_text(const struct cu_g_info *g)
+{
     switch (g->state) {
     case COPPER_G_RUNNABLE:
         return "runnable";
@@ -147,7 +156,8 @@ static const char *state_text(const struct cu_g_info *g) {
 }
 
 /* "channel 'jobs' (cap 0, made at x.c:10)"; a number of texts. */
-static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o) {
+static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o)
+{
     static const char *const kinds[] = {
         [COPPER_OBJECT_NONE] = NULL,
         [COPPER_OBJECT_CHAN] = "channel",
@@ -163,8 +173,8 @@ static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o
         n += (size_t)snprintf(text + n, sizeof(text) - n, " '%.31s'", o->name);
     }
     if (o->kind == COPPER_OBJECT_CHAN) {
-        n += (size_t)snprintf(text + n, sizeof(text) - n, " (cap %llu%s", (unsigned long long)o->cap,
-                              o->is_closed ? ", closed" : "");
+        n += (size_t)snprintf(text + n, sizeof(text) - n, " (cap %llu%s",
+                              (unsigned long long)o->cap, o->is_closed ? ", closed" : "");
         if (o->site) {
             n += (size_t)snprintf(text + n, sizeof(text) - n, ", made at %.256s:%u", o->site->file,
                                   o->site->line);
@@ -176,7 +186,8 @@ static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o
     return cu__intern_text(&c->texts, text);
 }
 
-static void describe(struct taking *t, const struct cu_g_info *g, struct running *out) {
+static void describe(struct taking *t, const struct cu_g_info *g, struct running *out)
+{
     struct cu__census *c = t->census;
     bool with_members = c->options.with_members;
     out->group = (struct cu__census_group){
@@ -185,8 +196,8 @@ static void describe(struct taking *t, const struct cu_g_info *g, struct running
         .id = g->id,
         .parent = g->parent,
         .waiting_ns = g->state == COPPER_G_WAITING ? t->now_ns - g->since_ns : 0,
-        .name = with_members && g->name[0] ? cu__intern_text(&c->texts, g->name)
-                                           : COPPER_INTERN_NONE,
+        .name =
+            with_members && g->name[0] ? cu__intern_text(&c->texts, g->name) : COPPER_INTERN_NONE,
         .object = with_members && g->state == COPPER_G_WAITING ? object_text(c, &g->object)
                                                                : COPPER_INTERN_NONE,
     };
@@ -195,7 +206,8 @@ static void describe(struct taking *t, const struct cu_g_info *g, struct running
     out->is_counted = false;
 }
 
-static bool visit_coroutine(const struct cu_g_info *g, void *arg) {
+static bool visit_coroutine(const struct cu_g_info *g, void *arg)
+{
     struct taking *t = arg;
     struct running facts;
     describe(t, g, &facts);
@@ -221,9 +233,11 @@ static bool visit_coroutine(const struct cu_g_info *g, void *arg) {
     return !t->census->is_failed;
 }
 
-/* ---- threads ----------------------------------------------------------------------------------- */
+/* ---- threads -----------------------------------------------------------------------------------
+ */
 
-static struct running *find_running(struct taking *t, uint64_t sp) {
+static struct running *find_running(struct taking *t, uint64_t sp)
+{
     for (size_t i = 0; i < t->nrunning; i++) {
         struct running *r = &t->running[i];
         if (!r->is_counted && sp >= r->lo && sp < r->hi) {
@@ -233,7 +247,8 @@ static struct running *find_running(struct taking *t, uint64_t sp) {
     return NULL;
 }
 
-static bool visit_thread(const struct cu__thread *seen, void *arg) {
+static bool visit_thread(const struct cu__thread *seen, void *arg)
+{
     struct taking *t = arg;
     struct cu__thread thread = *seen;
     struct running *coroutine = seen->has_regs ? find_running(t, seen->sp) : NULL;
@@ -260,16 +275,19 @@ static bool visit_thread(const struct cu__thread *seen, void *arg) {
     return !c->is_failed;
 }
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------------------------------
+ */
 
-static void take_coroutines(struct taking *t) {
+static void take_coroutines(struct taking *t)
+{
     int64_t visited = cu_inspect_each(visit_coroutine, t);
     if (visited < 0) {
         t->census->is_failed = true;
     }
 }
 
-static void count_rest_of_running(struct taking *t) {
+static void count_rest_of_running(struct taking *t)
+{
     for (size_t i = 0; i < t->nrunning; i++) {
         struct running *r = &t->running[i];
         if (!r->is_counted) {
@@ -281,7 +299,8 @@ static void count_rest_of_running(struct taking *t) {
     }
 }
 
-int cu__census_take(struct cu__census *c, struct cu__census_options options) {
+int cu__census_take(struct cu__census *c, struct cu__census_options options)
+{
     *c = (struct cu__census){.options = options};
     struct taking *t = calloc(1, sizeof(*t));
     if (!t) {
@@ -312,7 +331,8 @@ int cu__census_take(struct cu__census *c, struct cu__census_options options) {
     return c->is_failed ? -ENOMEM : 0;
 }
 
-void cu__census_clear(struct cu__census *c) {
+void cu__census_clear(struct cu__census *c)
+{
     cu__interner_clear(&c->stacks);
     cu__interner_clear(&c->texts);
     cu__interner_clear(&c->groups);
@@ -321,18 +341,21 @@ void cu__census_clear(struct cu__census *c) {
     *c = (struct cu__census){0};
 }
 
-const struct cu__census_group *cu__census_group(const struct cu__census *c, uint32_t group) {
+const struct cu__census_group *cu__census_group(const struct cu__census *c, uint32_t group)
+{
     return cu__interned(&c->groups, group, NULL);
 }
 
-const cu_frame *cu__census_stack(const struct cu__census *c, uint32_t stack, unsigned *n) {
+const cu_frame *cu__census_stack(const struct cu__census *c, uint32_t stack, unsigned *n)
+{
     size_t bytes;
     const cu_frame *frames = cu__interned(&c->stacks, stack, &bytes);
     *n = (unsigned)(bytes / sizeof(cu_frame));
     return frames;
 }
 
-static int by_count(const void *a, const void *b, void *census) {
+static int by_count(const void *a, const void *b, void *census)
+{
     const struct cu__census *c = census;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
     if (c->counts[x] != c->counts[y]) {
@@ -341,7 +364,8 @@ static int by_count(const void *a, const void *b, void *census) {
     return x < y ? -1 : x > y;
 }
 
-uint32_t *cu__census_order(const struct cu__census *c) {
+uint32_t *cu__census_order(const struct cu__census *c)
+{
     uint32_t n = c->groups.nitems;
     uint32_t *order = malloc((n ? n : 1) * sizeof(*order));
     if (order) {
@@ -353,7 +377,8 @@ uint32_t *cu__census_order(const struct cu__census *c) {
     return order;
 }
 
-uint64_t cu__census_count(void) {
+uint64_t cu__census_count(void)
+{
     if (cu__has_runtime()) {
         struct cu_runtime_stats stats = {.size = sizeof(stats)};
         cu_runtime_stats(&stats);
@@ -362,16 +387,17 @@ uint64_t cu__census_count(void) {
     return cu__threads_count();
 }
 
-/* ---- labels and stand-ins ---------------------------------------------------------------------- */
+/* ---- labels and stand-ins ----------------------------------------------------------------------
+ */
 
 /* Inserts in order of keys; a key that is there already stays. */
-static void add_label(struct cu__group_labels *out, const char *key, const char *value) {
+static void add_label(struct cu__group_labels *out, const char *key, const char *value)
+{
     unsigned at = 0;
     while (at < out->n && strcmp(out->at[at].key, key) < 0) {
         at++;
     }
-    if (out->n == COPPER_GROUP_LABELS_MAX ||
-        (at < out->n && strcmp(out->at[at].key, key) == 0)) {
+    if (out->n == COPPER_GROUP_LABELS_MAX || (at < out->n && strcmp(out->at[at].key, key) == 0)) {
         return;
     }
     memmove(&out->at[at + 1], &out->at[at], (out->n - at) * sizeof(out->at[0]));
@@ -380,7 +406,8 @@ static void add_label(struct cu__group_labels *out, const char *key, const char 
 }
 
 void cu__census_labels(const struct cu__census *c, const struct cu__census_group *g,
-                       struct cu__group_labels *out) {
+                       struct cu__group_labels *out)
+{
     out->n = 0;
     size_t n = g->labels ? cu_labels_count(g->labels) : 0;
     for (size_t i = 0; i < n; i++) {
@@ -398,7 +425,8 @@ void cu__census_labels(const struct cu__census *c, const struct cu__census_group
     }
 }
 
-uint64_t cu__stand_in_address(const char *state) {
+uint64_t cu__stand_in_address(const char *state)
+{
     for (size_t i = 0; i < sizeof(stand_ins) / sizeof(stand_ins[0]); i++) {
         if (!stand_ins[i].state || strcmp(stand_ins[i].state, state) == 0) {
             return stand_ins[i].address;
@@ -407,7 +435,8 @@ uint64_t cu__stand_in_address(const char *state) {
     return COPPER_STAND_IN_START;
 }
 
-const char *cu__stand_in_name(uint64_t address) {
+const char *cu__stand_in_name(uint64_t address)
+{
     for (size_t i = 0; i < sizeof(stand_ins) / sizeof(stand_ins[0]); i++) {
         if (stand_ins[i].address == address) {
             return stand_ins[i].name;

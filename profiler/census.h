@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: every coroutine (and, by option or where there is no runtime, every thread) of the process
- * at one moment, grouped by equal stack and facts: what the `goroutine` profile is made from.
+ * Purpose: every coroutine (and, by option or where there is no runtime, every thread) of the
+ * process at one moment, grouped by equal stack and facts: what the `goroutine` profile is made
+ * from.
  *
- * Design. One pass over cu_inspect_each. Stacks, names and groups are interned, and nothing is named
- * before everybody has been seen: 100 000 coroutines waiting at one place cost one group and one
- * symbolized stack. A coroutine that runs has no registers; if the kernel says that a thread waits in
- * a system call with its stack pointer on that coroutine's stack, it is walked from there, else its
- * stack is the function it was started with.
+ * Design. One pass over cu_inspect_each. Stacks, names and groups are interned, and nothing is
+ * named before everybody has been seen: 100 000 coroutines waiting at one place cost one group and
+ * one symbolized stack. A coroutine that runs has no registers; if the kernel says that a thread
+ * waits in a system call with its stack pointer on that coroutine's stack, it is walked from there,
+ * else its stack is the function it was started with.
  *
  * The runtime is known through weak references only: without it a census is one of threads.
  *
@@ -39,8 +40,8 @@ struct cu__census_group {
 };
 
 struct cu__census_member {
-    int64_t id;     /* of the coroutine; or a thread's tid */
-    int64_t parent; /* 0: none known */
+    int64_t id;         /* of the coroutine; or a thread's tid */
+    int64_t parent;     /* 0: none known */
     int64_t waiting_ns; /* 0: does not wait, or unknown */
     uint32_t group;
     uint32_t name;   /* number in texts; COPPER_INTERN_NONE: none */
@@ -65,8 +66,8 @@ void cu__census_clear(struct cu__census *c);
 const struct cu__census_group *cu__census_group(const struct cu__census *c, uint32_t group);
 const cu_frame *cu__census_stack(const struct cu__census *c, uint32_t stack, unsigned *n);
 
-/* Group numbers, most members first; equal ones in order of their stacks' numbers. The caller frees.
- * NULL: out of memory. */
+/* Group numbers, most members first; equal ones in order of their stacks' numbers. The caller
+ * frees. NULL: out of memory. */
 uint32_t *cu__census_order(const struct cu__census *c);
 
 /* How many a census would count now; for the index page. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: one record of a count profile in Go's debug=1 layout: the counted stack as numbers, which
- * `go tool pprof` reads, and as comment lines, which people read.
+ * Purpose: one record of a count profile in Go's debug=1 layout: the counted stack as numbers,
+ * which `go tool pprof` reads, and as comment lines, which people read.
  *
  * Design. The numbers after '@' are return addresses; the comment lines show the call, one less.
  * Columns are parted by tabs so that they line up at tab stops of 8.
@@ -23,7 +23,8 @@ struct frame_line {
 };
 
 /* Line i of a frame's symbol as Go shows it: function+0xoffset. */
-static void format_line(const struct cu_symbol *s, size_t i, uint64_t pc, struct frame_line *out) {
+static void format_line(const struct cu_symbol *s, size_t i, uint64_t pc, struct frame_line *out)
+{
     const struct cu_symbol_line *l = &s->lines[i];
     if (s->is_named && s->start != 0 && pc >= s->start) {
         snprintf(out->name, sizeof(out->name), "%.*s+0x%" PRIx64, COPPER_NAME_SHOWN, l->function,
@@ -37,7 +38,8 @@ static void format_line(const struct cu_symbol *s, size_t i, uint64_t pc, struct
 
 /* Writes (or with a NULL answer only measures) the comment lines of a stack. */
 static size_t comment_lines(struct cu__answer *a, struct cu_symbolizer *symbols,
-                            const cu_frame *frames, unsigned n, size_t width) {
+                            const cu_frame *frames, unsigned n, size_t width)
+{
     size_t widest = 0;
     struct frame_line text;
     for (unsigned i = 0; i < n; i++) {
@@ -66,7 +68,8 @@ static size_t comment_lines(struct cu__answer *a, struct cu_symbolizer *symbols,
 }
 
 void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
-                     const struct cu__text_record *r) {
+                     const struct cu__text_record *r)
+{
     cu__answer_printf(a, "%" PRIu64 " @", r->count);
     for (unsigned i = 0; i < r->nframes; i++) {
         cu__answer_printf(a, " 0x%" PRIx64, COPPER_FRAME_PC(r->frames[i]) + 1);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: publish, withdraw and list the files that tell where processes serve; see discovery.h for
- * the format.
+ * Purpose: publish, withdraw and list the files that tell where processes serve; see discovery.h
+ * for the format.
  *
- * Design. Directories are opened once, checked, and then used through their descriptor only, so that
- * nobody can swap them between check and use. Readers trust no file: a wrong owner, a wrong format
- * or a pid whose start time differs makes it invisible.
+ * Design. Directories are opened once, checked, and then used through their descriptor only, so
+ * that nobody can swap them between check and use. Readers trust no file: a wrong owner, a wrong
+ * format or a pid whose start time differs makes it invisible.
  *
  * Concurrency: no locks. Files are whole or absent (rename), removal is by name, and the name holds
  * a pid that only its owner writes.
@@ -26,7 +26,8 @@
 static pid_t publisher;
 static char published_dir[PATH_MAX];
 
-uint64_t cu__process_start_ticks(pid_t pid) {
+uint64_t cu__process_start_ticks(pid_t pid)
+{
     char path[64], text[1024];
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -48,7 +49,8 @@ uint64_t cu__process_start_ticks(pid_t pid) {
 }
 
 /* Opens a directory that nobody but owner (and root) can change. -errno when it is not such. */
-static int open_private_dir(const char *path, uid_t owner) {
+static int open_private_dir(const char *path, uid_t owner)
+{
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0) {
         return -errno;
@@ -62,7 +64,8 @@ static int open_private_dir(const char *path, uid_t owner) {
 }
 
 /* Where this process publishes. The base of $XDG_RUNTIME_DIR must be private too. */
-static void own_dir(char out[PATH_MAX]) {
+static void own_dir(char out[PATH_MAX])
+{
     const char *xdg = secure_getenv("XDG_RUNTIME_DIR");
     if (xdg && xdg[0] == '/' && strlen(xdg) < PATH_MAX - 16) {
         int fd = open_private_dir(xdg, geteuid());
@@ -79,7 +82,8 @@ static void own_dir(char out[PATH_MAX]) {
     }
 }
 
-static int open_own_dir(char path[PATH_MAX]) {
+static int open_own_dir(char path[PATH_MAX])
+{
     own_dir(path);
     if (mkdir(path, 0700) != 0 && errno != EEXIST) {
         return -errno;
@@ -87,7 +91,8 @@ static int open_own_dir(char path[PATH_MAX]) {
     return open_private_dir(path, geteuid());
 }
 
-static int write_whole(int fd, const char *text, size_t n) {
+static int write_whole(int fd, const char *text, size_t n)
+{
     while (n > 0) {
         ssize_t put = write(fd, text, n);
         if (put < 0 && errno == EINTR) {
@@ -102,7 +107,8 @@ static int write_whole(int fd, const char *text, size_t n) {
     return 0;
 }
 
-static int format_entry(char *text, size_t cap, const char *address) {
+static int format_entry(char *text, size_t cap, const char *address)
+{
     char exe[PATH_MAX];
     ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
     exe[n > 0 ? n : 0] = '\0';
@@ -117,7 +123,8 @@ static int format_entry(char *text, size_t cap, const char *address) {
     return len > 0 && (size_t)len < cap ? len : -ENAMETOOLONG;
 }
 
-int cu__discovery_publish(const char *address) {
+int cu__discovery_publish(const char *address)
+{
     char text[COPPER_DISCOVERY_BYTES_MAX], name[32], temporary[40];
     int len = format_entry(text, sizeof(text), address);
     if (len < 0) {
@@ -150,7 +157,8 @@ int cu__discovery_publish(const char *address) {
     return err;
 }
 
-void cu__discovery_withdraw(void) {
+void cu__discovery_withdraw(void)
+{
     if (publisher != getpid()) {
         return;
     }
@@ -165,7 +173,8 @@ void cu__discovery_withdraw(void) {
 }
 
 /* The value of "key value\n" in text, copied; false when absent or too long. */
-static bool field(const char *text, const char *key, char *out, size_t cap) {
+static bool field(const char *text, const char *key, char *out, size_t cap)
+{
     size_t klen = strlen(key);
     for (const char *line = text; *line;) {
         const char *end = strchrnul(line, '\n');
@@ -184,7 +193,8 @@ static bool field(const char *text, const char *key, char *out, size_t cap) {
 }
 
 /* Reads one file. 0; -ESRCH: its process is gone; another -errno: not a file of ours. */
-static int read_entry(int dir, const char *name, struct cu__discovery_entry *out) {
+static int read_entry(int dir, const char *name, struct cu__discovery_entry *out)
+{
     char text[COPPER_DISCOVERY_BYTES_MAX + 1], number[32];
     int fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) {
@@ -218,7 +228,8 @@ struct visitor {
     bool is_done;
 };
 
-static void list_dir(const char *path, uid_t owner, struct visitor *v) {
+static void list_dir(const char *path, uid_t owner, struct visitor *v)
+{
     int fd = open_private_dir(path, owner);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     if (!dir) {
@@ -245,7 +256,8 @@ static void list_dir(const char *path, uid_t owner, struct visitor *v) {
 
 /* Root sees everybody: directories below base whose name is prefix + uid (+ suffix). */
 static void list_all_users(const char *base, const char *prefix, const char *suffix,
-                           const char *own, struct visitor *v) {
+                           const char *own, struct visitor *v)
+{
     DIR *dir = opendir(base);
     for (struct dirent *d; dir && !v->is_done && (d = readdir(dir)) != NULL;) {
         size_t n = strlen(prefix);
@@ -264,8 +276,8 @@ static void list_all_users(const char *base, const char *prefix, const char *suf
     }
 }
 
-int cu__discovery_each(bool (*visit)(const struct cu__discovery_entry *entry, void *arg),
-                       void *arg) {
+int cu__discovery_each(bool (*visit)(const struct cu__discovery_entry *entry, void *arg), void *arg)
+{
     struct visitor v = {.visit = visit, .arg = arg};
     uid_t uid = geteuid();
     char own[PATH_MAX], path[PATH_MAX];
@@ -297,7 +309,8 @@ struct search {
     bool is_found;
 };
 
-static bool match_pid(const struct cu__discovery_entry *entry, void *arg) {
+static bool match_pid(const struct cu__discovery_entry *entry, void *arg)
+{
     struct search *s = arg;
     if (entry->pid == s->pid) {
         *s->out = *entry;
@@ -306,7 +319,8 @@ static bool match_pid(const struct cu__discovery_entry *entry, void *arg) {
     return !s->is_found;
 }
 
-bool cu__discovery_find(pid_t pid, struct cu__discovery_entry *out) {
+bool cu__discovery_find(pid_t pid, struct cu__discovery_entry *out)
+{
     struct search s = {.pid = pid, .out = out};
     cu__discovery_each(match_pid, &s);
     return s.is_found;

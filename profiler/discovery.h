@@ -38,7 +38,7 @@
 
 #define COPPER_DISCOVERY_VERSION     1
 #define COPPER_DISCOVERY_BYTES_MAX   8192 /* a longer file is not ours */
-#define COPPER_DISCOVERY_ADDRESS_MAX 64   /* "127.0.0.1:41873" and its NUL */
+#define COPPER_DISCOVERY_ADDRESS_MAX 72   /* "127.0.0.1:41873" and its NUL */
 
 struct cu__discovery_entry {
     pid_t pid;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the `goroutine` profile: every coroutine, or without the runtime every thread, counted by
- * stack and labels. The text forms are in goroutine_text.c.
+ * Purpose: the `goroutine` profile: every coroutine, or without the runtime every thread, counted
+ * by stack and labels. The text forms are in goroutine_text.c.
  *
  * Design. A census groups first, then each group's stack is named once.
  */
@@ -12,13 +12,15 @@
 #include <stdlib.h>
 #include <time.h>
 
-int64_t cu__wall_ns(void) {
+int64_t cu__wall_ns(void)
+{
     struct timespec ts;
     clock_gettime(CLOCK_REALTIME, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-uint32_t cu__stand_in_location(struct cu_pprof *p, const char *state) {
+uint32_t cu__stand_in_location(struct cu_pprof *p, const char *state)
+{
     uint64_t address = cu__stand_in_address(state);
     uint32_t mapping = cu_pprof_mapping(p, &(struct cu_pprof_mapping){
                                                .start = COPPER_STAND_IN_START,
@@ -26,12 +28,13 @@ uint32_t cu__stand_in_location(struct cu_pprof *p, const char *state) {
                                                .filename = "[no stack]",
                                                .has_functions = true,
                                            });
-    uint32_t function = cu_pprof_function(
-        p, &(struct cu_pprof_function){.name = cu__stand_in_name(address)});
+    uint32_t function =
+        cu_pprof_function(p, &(struct cu_pprof_function){.name = cu__stand_in_name(address)});
     return cu_pprof_location(p, mapping, address, &(struct cu_pprof_line){.function = function}, 1);
 }
 
-static int add_group(struct cu__encoder *e, const struct cu__census *c, uint32_t number) {
+static int add_group(struct cu__encoder *e, const struct cu__census *c, uint32_t number)
+{
     const struct cu__census_group *g = cu__census_group(c, number);
     struct cu__group_labels found;
     struct cu_pprof_label labels[COPPER_GROUP_LABELS_MAX];
@@ -54,13 +57,14 @@ static int add_group(struct cu__encoder *e, const struct cu__census *c, uint32_t
                                                         .nlabels = found.n});
 }
 
-int cu__goroutine_profile(const struct cu__named_options *options, struct cu_pprof **out) {
+int cu__goroutine_profile(const struct cu__named_options *options, struct cu_pprof **out)
+{
     struct cu__census c;
     struct cu__encoder *e = NULL;
     uint32_t *order = NULL;
     int64_t taken_ns = cu__wall_ns();
-    int err = cu__census_take(
-        &c, (struct cu__census_options){.with_threads = options->with_threads});
+    int err =
+        cu__census_take(&c, (struct cu__census_options){.with_threads = options->with_threads});
     if (!err) {
         order = cu__census_order(&c);
         e = cu__encoder_new();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the text forms of the `goroutine` profile in Go's layout. debug=1: groups, which `go tool
- * pprof` reads. debug=2: one block for each coroutine, which goroutine-dump viewers read.
+ * Purpose: the text forms of the `goroutine` profile in Go's layout. debug=1: groups, which `go
+ * tool pprof` reads. debug=2: one block for each coroutine, which goroutine-dump viewers read.
  *
  * Design. In debug=2 a stack is turned into text once, however many coroutines have it.
  */
@@ -18,10 +18,12 @@
 #define COPPER_NAME_SHOWN 900 /* bytes of a function's name */
 #define COPPER_DUMP_DEPTH 100 /* debug=2: frames shown of a stack, half of them outermost */
 
-/* ---- debug=1 ----------------------------------------------------------------------------------- */
+/* ---- debug=1 -----------------------------------------------------------------------------------
+ */
 
 /* Appends value with Go's quoting. Always leaves out terminated. */
-static void append_quoted(char *out, size_t cap, const char *value) {
+static void append_quoted(char *out, size_t cap, const char *value)
+{
     size_t n = strlen(out);
     if (n + 3 > cap) {
         return;
@@ -44,7 +46,8 @@ static void append_quoted(char *out, size_t cap, const char *value) {
     out[n] = '\0';
 }
 
-static void append(char *out, size_t cap, const char *text) {
+static void append(char *out, size_t cap, const char *text)
+{
     size_t n = strlen(out);
     if (n < cap) {
         snprintf(out + n, cap - n, "%s", text);
@@ -52,7 +55,8 @@ static void append(char *out, size_t cap, const char *text) {
 }
 
 /* {"key":"value", "k2":"v2"} */
-static void format_labels(const struct cu__group_labels *labels, char *out, size_t cap) {
+static void format_labels(const struct cu__group_labels *labels, char *out, size_t cap)
+{
     out[0] = '\0';
     append(out, cap, "{");
     for (unsigned i = 0; i < labels->n; i++) {
@@ -65,7 +69,8 @@ static void format_labels(const struct cu__group_labels *labels, char *out, size
 }
 
 static int text_groups(const struct cu__census *c, struct cu_symbolizer *symbols,
-                       struct cu__answer *a) {
+                       struct cu__answer *a)
+{
     uint32_t *order = cu__census_order(c);
     if (!order) {
         return -ENOMEM;
@@ -88,7 +93,8 @@ static int text_groups(const struct cu__census *c, struct cu_symbolizer *symbols
     return 0;
 }
 
-/* ---- debug=2 ----------------------------------------------------------------------------------- */
+/* ---- debug=2 -----------------------------------------------------------------------------------
+ */
 
 /* A growing text; a failed allocation leaves it as it was. */
 struct text {
@@ -96,8 +102,8 @@ struct text {
     size_t n, cap;
 };
 
-__attribute__((format(printf, 2, 3))) static void text_add(struct text *t, const char *format,
-                                                           ...) {
+__attribute__((format(printf, 2, 3))) static void text_add(struct text *t, const char *format, ...)
+{
     for (;;) {
         va_list args;
         va_start(args, format);
@@ -120,7 +126,8 @@ __attribute__((format(printf, 2, 3))) static void text_add(struct text *t, const
     }
 }
 
-static void dump_frame(struct text *t, struct cu_symbolizer *symbols, cu_frame frame) {
+static void dump_frame(struct text *t, struct cu_symbolizer *symbols, cu_frame frame)
+{
     struct cu_symbol s;
     uint64_t pc = COPPER_FRAME_PC(frame);
     cu_symbolize(symbols, frame, &s);
@@ -137,7 +144,8 @@ static void dump_frame(struct text *t, struct cu_symbolizer *symbols, cu_frame f
 
 /* The frames of one stack, as a text that the caller frees. */
 static char *dump_stack(const struct cu__census *c, const struct cu__census_group *g,
-                        struct cu_symbolizer *symbols) {
+                        struct cu_symbolizer *symbols)
+{
     struct text t = {0};
     unsigned n;
     const cu_frame *frames = cu__census_stack(c, g->stack, &n);
@@ -155,7 +163,8 @@ static char *dump_stack(const struct cu__census *c, const struct cu__census_grou
 }
 
 /* A label's key or value: as it is where it is one plain word, else quoted. */
-static void append_word(char *out, size_t cap, const char *word) {
+static void append_word(char *out, size_t cap, const char *word)
+{
     bool is_plain = *word != '\0';
     for (const char *s = word; *s; s++) {
         is_plain &= (*s >= '0' && *s <= '9') || (*s >= 'a' && *s <= 'z') ||
@@ -168,7 +177,8 @@ static void append_word(char *out, size_t cap, const char *word) {
     }
 }
 
-static void append_pair(char *out, size_t cap, const char *key, const char *value) {
+static void append_pair(char *out, size_t cap, const char *key, const char *value)
+{
     append(out, cap, out[0] ? ", " : " {");
     append_word(out, cap, key);
     append(out, cap, ": ");
@@ -177,7 +187,8 @@ static void append_pair(char *out, size_t cap, const char *key, const char *valu
 
 /* " {name: worker, on: "channel (cap 0)", stage: parse}" or nothing. */
 static void format_facts(const struct cu__census *c, const struct cu__census_member *m, char *out,
-                         size_t cap) {
+                         size_t cap)
+{
     struct cu__group_labels labels;
     const char *name = cu__interned(&c->texts, m->name, NULL);
     const char *object = cu__interned(&c->texts, m->object, NULL);
@@ -201,7 +212,8 @@ static void format_facts(const struct cu__census *c, const struct cu__census_mem
 }
 
 static void dump_member(struct cu__answer *a, const struct cu__census *c,
-                        const struct cu__census_member *m, const char *stack) {
+                        const struct cu__census_member *m, const char *stack)
+{
     const struct cu__census_group *g = cu__census_group(c, m->group);
     int64_t minutes = m->waiting_ns / 60000000000;
     char facts[3072];
@@ -223,7 +235,8 @@ static void dump_member(struct cu__answer *a, const struct cu__census *c,
 }
 
 static int text_members(const struct cu__census *c, struct cu_symbolizer *symbols,
-                        struct cu__answer *a) {
+                        struct cu__answer *a)
+{
     char **stacks = calloc(c->groups.nitems + 1, sizeof(*stacks));
     if (!stacks) {
         return -ENOMEM;
@@ -247,12 +260,12 @@ static int text_members(const struct cu__census *c, struct cu_symbolizer *symbol
     return 0;
 }
 
-int cu__goroutine_text(const struct cu__named_options *options, struct cu__answer *a) {
+int cu__goroutine_text(const struct cu__named_options *options, struct cu__answer *a)
+{
     struct cu__census c;
     struct cu_symbolizer *symbols = NULL;
-    int err = cu__census_take(
-        &c, (struct cu__census_options){.with_threads = options->with_threads,
-                                        .with_members = options->debug >= 2});
+    int err = cu__census_take(&c, (struct cu__census_options){.with_threads = options->with_threads,
+                                                              .with_members = options->debug >= 2});
     if (!err) {
         symbols = cu_symbolizer_open();
         err = symbols ? 0 : -ENOMEM;

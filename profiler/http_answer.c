@@ -10,10 +10,12 @@
 #include <string.h>
 #include <time.h>
 
-#define COPPER_GONE_POLL_NS 100000000 /* how often a waiting answer looks whether its client is there */
+#define COPPER_GONE_POLL_NS                                                                        \
+    100000000 /* how often a waiting answer looks whether its client is there */
 
 void cu__answer_init(struct cu__answer *a, const struct cu_http_request *request,
-                     const struct cu_http_writer *writer) {
+                     const struct cu_http_writer *writer)
+{
     a->request = request;
     a->writer = writer;
     a->is_head = strcmp(request->method, "HEAD") == 0;
@@ -24,7 +26,8 @@ void cu__answer_init(struct cu__answer *a, const struct cu_http_request *request
 }
 
 static void start(struct cu__answer *a, int status, const struct cu_http_header *headers,
-                  size_t nheaders) {
+                  size_t nheaders)
+{
     if (!a->is_started) {
         a->is_started = true;
         a->status = status;
@@ -32,7 +35,8 @@ static void start(struct cu__answer *a, int status, const struct cu_http_header 
     }
 }
 
-bool cu__answer_begin(struct cu__answer *a, const char *type, const char *filename) {
+bool cu__answer_begin(struct cu__answer *a, const char *type, const char *filename)
+{
     char disposition[128];
     struct cu_http_header headers[3];
     size_t n = 0;
@@ -46,14 +50,16 @@ bool cu__answer_begin(struct cu__answer *a, const char *type, const char *filena
     return !a->is_head;
 }
 
-static void flush(struct cu__answer *a) {
+static void flush(struct cu__answer *a)
+{
     if (a->n > 0 && a->err == 0 && !a->is_head) {
         a->err = a->writer->write(a->writer->server, a->buffer, a->n);
     }
     a->n = 0;
 }
 
-int cu__answer_write(void *answer, const void *bytes, size_t n) {
+int cu__answer_write(void *answer, const void *bytes, size_t n)
+{
     struct cu__answer *a = answer;
     if (n > sizeof(a->buffer) - a->n) {
         flush(a);
@@ -69,7 +75,8 @@ int cu__answer_write(void *answer, const void *bytes, size_t n) {
     return a->err < 0 ? -EPIPE : 0;
 }
 
-void cu__answer_printf(struct cu__answer *a, const char *format, ...) {
+void cu__answer_printf(struct cu__answer *a, const char *format, ...)
+{
     char line[4096];
     va_list args;
     va_start(args, format);
@@ -81,7 +88,8 @@ void cu__answer_printf(struct cu__answer *a, const char *format, ...) {
 }
 
 void cu__answer_error_with(struct cu__answer *a, int status, const struct cu_http_header *extra,
-                           const char *text) {
+                           const char *text)
+{
     struct cu_http_header headers[4] = {
         {"Content-Type", COPPER_TYPE_TEXT},
         {"X-Content-Type-Options", "nosniff"},
@@ -100,7 +108,8 @@ void cu__answer_error_with(struct cu__answer *a, int status, const struct cu_htt
     cu__answer_write(a, "\n", 1);
 }
 
-void cu__answer_error(struct cu__answer *a, int status, const char *format, ...) {
+void cu__answer_error(struct cu__answer *a, int status, const char *format, ...)
+{
     char text[512];
     va_list args;
     va_start(args, format);
@@ -109,29 +118,34 @@ void cu__answer_error(struct cu__answer *a, int status, const char *format, ...)
     cu__answer_error_with(a, status, NULL, text);
 }
 
-void cu__answer_moved(struct cu__answer *a, const char *location) {
+void cu__answer_moved(struct cu__answer *a, const char *location)
+{
     struct cu_http_header headers[] = {{"Location", location}, {"Content-Type", COPPER_TYPE_HTML}};
     start(a, 301, headers, 2);
     cu__answer_printf(a, "<a href=\"/debug/pprof/\">Moved Permanently</a>.\n");
 }
 
-int cu__answer_end(struct cu__answer *a) {
+int cu__answer_end(struct cu__answer *a)
+{
     flush(a);
     return a->status;
 }
 
-bool cu__answer_is_gone(void *answer) {
+bool cu__answer_is_gone(void *answer)
+{
     struct cu__answer *a = answer;
     return a->writer->is_gone && a->writer->is_gone(a->writer->server);
 }
 
-static int64_t now_ns(void) {
+static int64_t now_ns(void)
+{
     struct timespec ts;
     clock_gettime(CLOCK_MONOTONIC, &ts);
     return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
 }
 
-bool cu__answer_wait(struct cu__answer *a, int64_t ns) {
+bool cu__answer_wait(struct cu__answer *a, int64_t ns)
+{
     int64_t end = now_ns() + ns;
     for (int64_t left = ns; left > 0; left = end - now_ns()) {
         if (cu__answer_is_gone(a)) {

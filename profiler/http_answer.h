@@ -22,8 +22,8 @@ struct cu__answer {
     bool is_head;    /* headers only */
     bool is_started; /* status and headers are out */
     int status;
-    int err;         /* first failure of the writer */
-    size_t n;        /* bytes in buffer */
+    int err;  /* first failure of the writer */
+    size_t n; /* bytes in buffer */
     char buffer[COPPER_ANSWER_BUFFER];
 };
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the pages for people: the index of profiles, with what the profiler itself costs; and the
- * command line.
+ * Purpose: the pages for people: the index of profiles, with what the profiler itself costs; and
+ * the command line.
  */
 #include "census.h"
 #include "routes.h"
@@ -13,7 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
-static void write_escaped(struct cu__answer *a, const char *text) {
+static void write_escaped(struct cu__answer *a, const char *text)
+{
     for (; *text; text++) {
         switch (*text) {
         case '<':
@@ -31,14 +32,16 @@ static void write_escaped(struct cu__answer *a, const char *text) {
     }
 }
 
-static void write_cost_line(void *ctx, const char *text) {
+static void write_cost_line(void *ctx, const char *text)
+{
     struct cu__answer *a = ctx;
     cu__answer_printf(a, "<li>");
     write_escaped(a, text);
     cu__answer_printf(a, "</li>\n");
 }
 
-void cu__serve_index(struct cu__answer *a) {
+void cu__serve_index(struct cu__answer *a)
+{
     if (!cu__answer_begin(a, COPPER_TYPE_HTML, NULL)) {
         return;
     }
@@ -66,7 +69,8 @@ void cu__serve_index(struct cu__answer *a) {
 }
 
 /* The arguments parted by NUL bytes, with none at the end. */
-void cu__serve_cmdline(struct cu__answer *a) {
+void cu__serve_cmdline(struct cu__answer *a)
+{
     int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
         cu__answer_error(a, 500, "cannot read /proc/self/cmdline: %s", strerror(errno));

@@ -8,7 +8,8 @@
 #include <string.h>
 #include <strings.h>
 
-static int hex_digit(char c) {
+static int hex_digit(char c)
+{
     if (c >= '0' && c <= '9') {
         return c - '0';
     }
@@ -16,8 +17,10 @@ static int hex_digit(char c) {
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Decodes one character of a query at s (n bytes left); returns the bytes used, 0 when malformed. */
-static size_t decode_char(const char *s, size_t n, char *out) {
+/* Decodes one character of a query at s (n bytes left); returns the bytes used, 0 when malformed.
+ */
+static size_t decode_char(const char *s, size_t n, char *out)
+{
     if (s[0] == '+') {
         *out = ' ';
         return 1;
@@ -35,7 +38,8 @@ static size_t decode_char(const char *s, size_t n, char *out) {
 }
 
 /* Decodes n bytes, cutting at cap - 1. False when an escape is malformed. */
-static bool decode(const char *s, size_t n, char *out, size_t cap) {
+static bool decode(const char *s, size_t n, char *out, size_t cap)
+{
     size_t used = 0;
     while (n > 0) {
         char c;
@@ -53,7 +57,8 @@ static bool decode(const char *s, size_t n, char *out, size_t cap) {
     return true;
 }
 
-bool cu__query_value(const char *query, const char *name, char out[COPPER_QUERY_VALUE_MAX]) {
+bool cu__query_value(const char *query, const char *name, char out[COPPER_QUERY_VALUE_MAX])
+{
     for (const char *at = query ? query : ""; *at;) {
         const char *end = strchrnul(at, '&');
         const char *equals = memchr(at, '=', (size_t)(end - at));
@@ -72,7 +77,8 @@ bool cu__query_value(const char *query, const char *name, char out[COPPER_QUERY_
     return false;
 }
 
-bool cu__parse_int(const char *s, int64_t *out) {
+bool cu__parse_int(const char *s, int64_t *out)
+{
     bool is_negative = *s == '-';
     if (*s == '-' || *s == '+') {
         s++;
@@ -94,7 +100,8 @@ bool cu__parse_int(const char *s, int64_t *out) {
     return true;
 }
 
-bool cu__parse_address(const char *s, size_t n, uint64_t *out) {
+bool cu__parse_address(const char *s, size_t n, uint64_t *out)
+{
     uint64_t base = 10, value = 0;
     if (n > 1 && s[0] == '0') {
         char kind = (char)tolower((unsigned char)s[1]);
@@ -117,18 +124,21 @@ bool cu__parse_address(const char *s, size_t n, uint64_t *out) {
     return true;
 }
 
-int64_t cu__query_int(const char *query, const char *name) {
+int64_t cu__query_int(const char *query, const char *name)
+{
     char text[COPPER_QUERY_VALUE_MAX];
     int64_t value = 0;
     return cu__query_value(query, name, text) && cu__parse_int(text, &value) ? value : 0;
 }
 
-static bool is_port(const char *s) {
+static bool is_port(const char *s)
+{
     size_t n = strspn(s, "0123456789");
     return n <= 5 && s[n] == '\0';
 }
 
-bool cu__host_name(const char *value, char *out, size_t cap) {
+bool cu__host_name(const char *value, char *out, size_t cap)
+{
     const char *begin = value, *end;
     if (*value == '[') {
         begin = value + 1;
@@ -156,7 +166,8 @@ bool cu__host_name(const char *value, char *out, size_t cap) {
     return true;
 }
 
-static int base64_digit(char c) {
+static int base64_digit(char c)
+{
     if (c >= 'A' && c <= 'Z') {
         return c - 'A';
     }
@@ -170,7 +181,8 @@ static int base64_digit(char c) {
 }
 
 /* Decodes base64 up to its padding or end. The number of bytes, -1 when malformed or too long. */
-static int64_t base64_decode(const char *s, char *out, size_t cap) {
+static int64_t base64_decode(const char *s, char *out, size_t cap)
+{
     uint32_t bits = 0;
     int nbits = 0;
     size_t n = 0;
@@ -192,7 +204,8 @@ static int64_t base64_decode(const char *s, char *out, size_t cap) {
     return s[strspn(s, "=")] == '\0' ? (int64_t)n : -1;
 }
 
-int64_t cu__authorization_secret(const char *value, char *out, size_t cap) {
+int64_t cu__authorization_secret(const char *value, char *out, size_t cap)
+{
     if (strncasecmp(value, "Bearer ", 7) == 0) {
         value += 7 + strspn(value + 7, " ");
         size_t n = strlen(value);
@@ -215,7 +228,8 @@ int64_t cu__authorization_secret(const char *value, char *out, size_t cap) {
     return length;
 }
 
-bool cu__equal_secret(const char *a, size_t an, const char *b, size_t bn) {
+bool cu__equal_secret(const char *a, size_t an, const char *b, size_t bn)
+{
     volatile unsigned char difference = an != bn;
     for (size_t i = 0; i < an; i++) {
         unsigned char other = bn ? (unsigned char)b[i % bn] : 0;

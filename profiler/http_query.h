@@ -10,10 +10,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COPPER_QUERY_VALUE_MAX 64 /* room for a parameter's value and its NUL; no number is longer */
+#define COPPER_QUERY_VALUE_MAX                                                                     \
+    64 /* room for a parameter's value and its NUL; no number is longer */
 
-/* The first value of name in a query ("a=1&b=2", NULL is empty), decoded. False when absent. A value
- * that does not fit is cut, which no parser below takes for a number. */
+/* The first value of name in a query ("a=1&b=2", NULL is empty), decoded. False when absent. A
+ * value that does not fit is cut, which no parser below takes for a number. */
 bool cu__query_value(const char *query, const char *name, char out[COPPER_QUERY_VALUE_MAX]);
 
 /* A decimal integer with optional sign and nothing else, as Go's ParseInt(s, 10, 64). */

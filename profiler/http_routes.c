@@ -2,9 +2,9 @@
  *
  * Purpose: from a request to its answer: /debug/pprof/..., whatever server it came through.
  *
- * Design. profile_kinds.def is the table; a kind either answers by itself or is a list of stacks, for
- * which the parameters of all such profiles (?debug=, ?seconds=) are handled here once. Statuses,
- * texts and headers are Go's.
+ * Design. profile_kinds.def is the table; a kind either answers by itself or is a list of stacks,
+ * for which the parameters of all such profiles (?debug=, ?seconds=) are handled here once.
+ * Statuses, texts and headers are Go's.
  *
  * Concurrency: no state; any number of requests at once.
  */
@@ -12,7 +12,7 @@
 
 #include "census.h"
 #include "http_query.h"
-#include "threads.h"
+#include "kernel_threads.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -20,7 +20,8 @@
 
 #define COPPER_PROFILE_SECONDS_DEFAULT 30
 
-static uint64_t threads_count_now(void) {
+static uint64_t threads_count_now(void)
+{
     return cu__threads_count();
 }
 
@@ -35,10 +36,12 @@ const struct cu__kind cu__kinds[] = {
 };
 const size_t cu__nkinds = sizeof(cu__kinds) / sizeof(cu__kinds[0]);
 
-/* ---- parameters -------------------------------------------------------------------------------- */
+/* ---- parameters --------------------------------------------------------------------------------
+ */
 
 /* Answers and returns false when that is more than a client may ask for. */
-static bool allow_seconds(struct cu__answer *a, int64_t seconds) {
+static bool allow_seconds(struct cu__answer *a, int64_t seconds)
+{
     if (seconds > COPPER_SECONDS_MAX) {
         cu__answer_error(a, 400, "seconds=%lld is over the limit of %d", (long long)seconds,
                          COPPER_SECONDS_MAX);
@@ -47,9 +50,11 @@ static bool allow_seconds(struct cu__answer *a, int64_t seconds) {
     return true;
 }
 
-/* ---- CPU --------------------------------------------------------------------------------------- */
+/* ---- CPU ---------------------------------------------------------------------------------------
+ */
 
-void cu__serve_profile(struct cu__answer *a) {
+void cu__serve_profile(struct cu__answer *a)
+{
     const char *query = a->request->query;
     char text[COPPER_QUERY_VALUE_MAX];
     int64_t seconds = cu__query_int(query, "seconds"), hz = 0;
@@ -83,16 +88,19 @@ void cu__serve_profile(struct cu__answer *a) {
     cu_pprof_free(p);
 }
 
-/* ---- lists of stacks --------------------------------------------------------------------------- */
+/* ---- lists of stacks ---------------------------------------------------------------------------
+ */
 
-static void fail(struct cu__answer *a, int err) {
+static void fail(struct cu__answer *a, int err)
+{
     cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
 }
 
 /* What changed within the next `seconds` seconds. -ECANCELED: the client left. */
 static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
                       const struct cu__named_options *options, int64_t seconds,
-                      struct cu_pprof **out) {
+                      struct cu_pprof **out)
+{
     struct cu_pprof *before = NULL, *after = NULL;
     int64_t t0 = 0, t1 = 0;
     int err = kind->make(options, &before);
@@ -120,7 +128,8 @@ static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
 }
 
 /* ?seconds= of a list of stacks: 0 when absent; -1: the error was answered. */
-static int64_t delta_seconds(struct cu__answer *a, const struct cu__named_options *options) {
+static int64_t delta_seconds(struct cu__answer *a, const struct cu__named_options *options)
+{
     char text[COPPER_QUERY_VALUE_MAX];
     int64_t seconds = 0;
     if (!cu__query_value(a->request->query, "seconds", text) || !text[0]) {
@@ -140,7 +149,8 @@ static int64_t delta_seconds(struct cu__answer *a, const struct cu__named_option
     return seconds;
 }
 
-static void serve_named(struct cu__answer *a, const struct cu__kind *kind) {
+static void serve_named(struct cu__answer *a, const struct cu__kind *kind)
+{
     struct cu__named_options options = {
         .debug = cu__query_int(a->request->query, "debug"),
         .with_threads = cu__query_int(a->request->query, "threads") > 0,
@@ -174,9 +184,11 @@ static void serve_named(struct cu__answer *a, const struct cu__kind *kind) {
     cu_pprof_free(p);
 }
 
-/* ---- dispatch ---------------------------------------------------------------------------------- */
+/* ---- dispatch ----------------------------------------------------------------------------------
+ */
 
-static const struct cu__kind *find_kind(const char *name) {
+static const struct cu__kind *find_kind(const char *name)
+{
     for (size_t i = 0; i < cu__nkinds; i++) {
         if (strcmp(cu__kinds[i].name, name) == 0) {
             return &cu__kinds[i];
@@ -185,7 +197,8 @@ static const struct cu__kind *find_kind(const char *name) {
     return NULL;
 }
 
-bool cu__request_waits(const struct cu_http_request *request) {
+bool cu__request_waits(const struct cu_http_request *request)
+{
     size_t n = strlen(COPPER_ROUTES_PREFIX);
     if (strcmp(request->method, "GET") != 0 ||
         strncmp(request->path, COPPER_ROUTES_PREFIX, n) != 0) {
@@ -198,7 +211,8 @@ bool cu__request_waits(const struct cu_http_request *request) {
 }
 
 /* Answers 405 and returns false for a method that this path does not take. */
-static bool allow_method(struct cu__answer *a, const char *name) {
+static bool allow_method(struct cu__answer *a, const char *name)
+{
     const char *method = a->request->method;
     bool is_symbol = strcmp(name, "symbol") == 0;
     if (strcmp(method, "GET") == 0 || a->is_head || (is_symbol && strcmp(method, "POST") == 0)) {
@@ -209,7 +223,8 @@ static bool allow_method(struct cu__answer *a, const char *name) {
     return false;
 }
 
-static void dispatch(struct cu__answer *a) {
+static void dispatch(struct cu__answer *a)
+{
     const char *path = a->request->path;
     size_t n = strlen(COPPER_ROUTES_PREFIX);
     bool is_ours = strncmp(path, COPPER_ROUTES_PREFIX, n) == 0;
@@ -237,7 +252,8 @@ static void dispatch(struct cu__answer *a) {
     }
 }
 
-int cu_pprof_handle(const struct cu_http_request *request, const struct cu_http_writer *writer) {
+int cu_pprof_handle(const struct cu_http_request *request, const struct cu_http_writer *writer)
+{
     struct cu__answer a;
     cu__answer_init(&a, request, writer);
     dispatch(&a);

@@ -22,7 +22,8 @@ struct intern_block {
     char bytes[];
 };
 
-void cu__interner_clear(struct cu__interner *in) {
+void cu__interner_clear(struct cu__interner *in)
+{
     for (struct intern_block *b = in->blocks; b;) {
         struct intern_block *next = b->next;
         free(b);
@@ -33,7 +34,8 @@ void cu__interner_clear(struct cu__interner *in) {
     *in = (struct cu__interner){0};
 }
 
-static uint64_t hash_bytes(const void *bytes, size_t n) {
+static uint64_t hash_bytes(const void *bytes, size_t n)
+{
     const unsigned char *p = bytes;
     uint64_t h = 0x9e3779b97f4a7c15u ^ n;
     for (; n >= 8; n -= 8, p += 8) {
@@ -48,7 +50,8 @@ static uint64_t hash_bytes(const void *bytes, size_t n) {
     return h ^ h >> 29;
 }
 
-static void *store(struct cu__interner *in, const void *bytes, size_t n) {
+static void *store(struct cu__interner *in, const void *bytes, size_t n)
+{
     size_t room = (n + 7) & ~(size_t)7;
     struct intern_block *b = in->blocks;
     if (!b || b->size - b->used < room) {
@@ -69,7 +72,8 @@ static void *store(struct cu__interner *in, const void *bytes, size_t n) {
 }
 
 /* Room for one more item and a table at most half full. */
-static bool grow(struct cu__interner *in) {
+static bool grow(struct cu__interner *in)
+{
     if (in->nitems == in->items_cap) {
         uint32_t cap = in->items_cap ? in->items_cap * 2 : COPPER_INTERN_TABLE0 / 2;
         struct intern_item *items = realloc(in->items, cap * sizeof(*items));
@@ -100,7 +104,8 @@ static bool grow(struct cu__interner *in) {
     return true;
 }
 
-uint32_t cu__intern(struct cu__interner *in, const void *bytes, size_t n) {
+uint32_t cu__intern(struct cu__interner *in, const void *bytes, size_t n)
+{
     if (in->is_failed || in->nitems >= UINT32_MAX / 4 || !grow(in)) {
         in->is_failed = true;
         return COPPER_INTERN_NONE;
@@ -123,11 +128,13 @@ uint32_t cu__intern(struct cu__interner *in, const void *bytes, size_t n) {
     return in->nitems - 1;
 }
 
-uint32_t cu__intern_text(struct cu__interner *in, const char *text) {
+uint32_t cu__intern_text(struct cu__interner *in, const char *text)
+{
     return cu__intern(in, text, strlen(text) + 1);
 }
 
-const void *cu__interned(const struct cu__interner *in, uint32_t number, size_t *n) {
+const void *cu__interned(const struct cu__interner *in, uint32_t number, size_t *n)
+{
     if (number >= in->nitems) {
         if (n) {
             *n = 0;

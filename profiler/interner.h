@@ -3,8 +3,9 @@
  * Purpose: store byte strings once and number them from 0 in order of first use: stacks, names,
  * groups of equal coroutines. A million coroutines with one stack keep one stack.
  *
- * Design. Items live in blocks that never move, so that pointers stay valid; an open-addressing table
- * of item numbers finds them. A failed allocation is sticky: numbers become COPPER_INTERN_NONE.
+ * Design. Items live in blocks that never move, so that pointers stay valid; an open-addressing
+ * table of item numbers finds them. A failed allocation is sticky: numbers become
+ * COPPER_INTERN_NONE.
  *
  * Concurrency: one thread at a time.
  */

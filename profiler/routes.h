@@ -29,7 +29,7 @@ struct cu__kind {
     cu__serve_fn *serve;     /* answers by itself, or NULL: */
     cu__named_make *make;    /* ... a list of stacks with ?debug= and ?seconds= */
     cu__named_text *text;
-    cu__count_fn *count;     /* for the index page; NULL: 0 */
+    cu__count_fn *count; /* for the index page; NULL: 0 */
     const char *description;
 };
 extern const struct cu__kind cu__kinds[];

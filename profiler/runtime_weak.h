@@ -16,10 +16,10 @@
 #pragma weak cu_labels_count
 #pragma weak cu_labels_key
 #pragma weak cu_labels_value
-#pragma weak cu_now
 
 /* Is there a runtime with coroutines in this process? */
-static inline bool cu__has_runtime(void) {
+static inline bool cu__has_runtime(void)
+{
     if (!cu_inspect_each || !cu_runtime_stats || !cu_wait_reason_text || !cu_labels_count ||
         !cu_labels_key || !cu_labels_value) {
         return false;

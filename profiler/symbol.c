@@ -27,7 +27,8 @@ struct naming {
     bool is_too_long;
 };
 
-static void name_word(struct naming *w) {
+static void name_word(struct naming *w)
+{
     uint64_t pc;
     if (!w->is_too_long && cu__parse_address(w->word, w->n, &pc) && pc != 0) {
         const struct cu_module *m = cu_module_at(pc);
@@ -44,7 +45,8 @@ static void name_word(struct naming *w) {
     w->is_too_long = false;
 }
 
-static void name_bytes(struct naming *w, const char *bytes, size_t n) {
+static void name_bytes(struct naming *w, const char *bytes, size_t n)
+{
     for (size_t i = 0; i < n; i++) {
         if (bytes[i] == '+') {
             name_word(w);
@@ -57,7 +59,8 @@ static void name_bytes(struct naming *w, const char *bytes, size_t n) {
 }
 
 /* The request's body, which the caller frees. -EFBIG, -ENOMEM, -EPIPE: broken off. */
-static int64_t read_body(const struct cu__answer *a, char **out) {
+static int64_t read_body(const struct cu__answer *a, char **out)
+{
     const struct cu_http_request *request = a->request;
     size_t n = 0, cap = 0;
     char *body = NULL;
@@ -85,7 +88,8 @@ static int64_t read_body(const struct cu__answer *a, char **out) {
     return (int64_t)n;
 }
 
-static void answer_names(struct cu__answer *a, const char *words, size_t n) {
+static void answer_names(struct cu__answer *a, const char *words, size_t n)
+{
     struct naming w = {.answer = a, .symbols = cu_symbolizer_open()};
     if (!w.symbols) {
         cu__answer_error(a, 500, "out of memory");
@@ -100,7 +104,8 @@ static void answer_names(struct cu__answer *a, const char *words, size_t n) {
     cu_symbolizer_close(w.symbols);
 }
 
-void cu__serve_symbol(struct cu__answer *a) {
+void cu__serve_symbol(struct cu__answer *a)
+{
     if (strcmp(a->request->method, "POST") != 0) {
         const char *query = a->request->query ? a->request->query : "";
         answer_names(a, query, strlen(query));
@@ -112,8 +117,8 @@ void cu__serve_symbol(struct cu__answer *a) {
         cu__answer_error(a, 413, "a request for symbols may have %zu bytes at most",
                          COPPER_SYMBOL_BODY_MAX);
     } else if (n < 0) {
-        cu__answer_error(a, n == -ENOMEM ? 500 : 400, n == -ENOMEM ? "out of memory"
-                                                                   : "the request broke off");
+        cu__answer_error(a, n == -ENOMEM ? 500 : 400,
+                         n == -ENOMEM ? "out of memory" : "the request broke off");
     } else {
         answer_names(a, body, (size_t)n);
     }

@@ -19,14 +19,16 @@
 #include <string.h>
 
 /* The module that thread start code is in. */
-static uint32_t libc_module(void) {
+static uint32_t libc_module(void)
+{
     /* not pthread_create: that name may be an interposed one */
     const struct cu_module *m = cu_module_at((uint64_t)(uintptr_t)&pthread_join);
     return m ? m->id : 0;
 }
 
 /* The index of the start function's frame in a stack that is leaf first; n: there is none. */
-static unsigned find_start(const cu_frame *frames, unsigned n, uint32_t libc) {
+static unsigned find_start(const cu_frame *frames, unsigned n, uint32_t libc)
+{
     unsigned i = n;
     /* _start of the executable lies outside of the C library's part of the main thread's stack */
     if (i >= 2 && COPPER_FRAME_MODULE(frames[i - 1]) != libc &&
@@ -47,7 +49,8 @@ struct starts {
     uint64_t total;
 };
 
-static int fold(const struct cu__census *c, struct starts *out) {
+static int fold(const struct cu__census *c, struct starts *out)
+{
     uint32_t libc = libc_module();
     out->counts = calloc(c->groups.nitems + 1, sizeof(*out->counts));
     if (!out->counts) {
@@ -71,7 +74,8 @@ static int fold(const struct cu__census *c, struct starts *out) {
     return 0;
 }
 
-static int take(struct starts *out) {
+static int take(struct starts *out)
+{
     struct cu__census c;
     *out = (struct starts){.total = 0};
     int err = cu__census_take(&c, (struct cu__census_options){.with_threads = true});
@@ -82,12 +86,14 @@ static int take(struct starts *out) {
     return err;
 }
 
-static void clear(struct starts *s) {
+static void clear(struct starts *s)
+{
     cu__interner_clear(&s->stacks);
     free(s->counts);
 }
 
-int cu__threadcreate_profile(const struct cu__named_options *options, struct cu_pprof **out) {
+int cu__threadcreate_profile(const struct cu__named_options *options, struct cu_pprof **out)
+{
     (void)options;
     struct starts s;
     int64_t taken_ns = cu__wall_ns();
@@ -107,14 +113,14 @@ int cu__threadcreate_profile(const struct cu__named_options *options, struct cu_
         const cu_frame *frames = cu__interned(&s.stacks, i, &bytes);
         int64_t value = (int64_t)s.counts[i];
         if (bytes > 0) {
-            err = cu__encoder_sample(e, frames, (unsigned)(bytes / sizeof(*frames)), &value, NULL,
-                                     0);
+            err =
+                cu__encoder_sample(e, frames, (unsigned)(bytes / sizeof(*frames)), &value, NULL, 0);
         } else {
             struct cu_pprof *p = cu__encoder_profile(e);
             uint32_t location = cu__stand_in_location(p, "unknown");
-            err = cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &location,
-                                                               .nlocations = 1,
-                                                               .values = &value});
+            err =
+                cu_pprof_sample(p, &(struct cu_pprof_sample){
+                                       .locations = &location, .nlocations = 1, .values = &value});
         }
     }
     clear(&s);
@@ -127,7 +133,8 @@ int cu__threadcreate_profile(const struct cu__named_options *options, struct cu_
     return p ? 0 : -ENOMEM;
 }
 
-int cu__threadcreate_text(const struct cu__named_options *options, struct cu__answer *a) {
+int cu__threadcreate_text(const struct cu__named_options *options, struct cu__answer *a)
+{
     (void)options;
     struct starts s;
     int err = take(&s);

@@ -3,13 +3,13 @@
  * Purpose: the process's OS threads as the kernel shows them, and their stacks, without signals: no
  * thread is stopped and no system call sees EINTR.
  *
- * Design. For a thread that waits in the kernel, /proc/self/task/TID/syscall gives its stack pointer
- * and pc; its stack is copied with process_vm_readv and walked from there. Whether it ran meanwhile
- * is told by its count of time slices; then it is looked at again, and after a few vain looks it
- * counts as running. Of a running thread the stack is not known.
+ * Design. For a thread that waits in the kernel, /proc/self/task/TID/syscall gives its stack
+ * pointer and pc; its stack is copied with process_vm_readv and walked from there. Whether it ran
+ * meanwhile is told by its count of time slices; then it is looked at again, and after a few vain
+ * looks it counts as running. Of a running thread the stack is not known.
  */
-#ifndef COPPER_THREADS_H
-#define COPPER_THREADS_H
+#ifndef COPPER_KERNEL_THREADS_H
+#define COPPER_KERNEL_THREADS_H
 
 #include <copper/stacks.h>
 #include <stdbool.h>

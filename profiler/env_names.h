@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: every environment variable of ours, so that a misspelt one can be pointed out. Whoever
+ * adds one enters it here; a test compares the list with what the sources read.
+ */
+#ifndef COPPER_ENV_NAMES_H
+#define COPPER_ENV_NAMES_H
+
+#define COPPER_ENV_NAMES(X)                                                                        \
+    X(BUDGET)                                                                                      \
+    X(HANDOFF)                                                                                     \
+    X(HTTP)                                                                                        \
+    X(LABELS)                                                                                      \
+    X(LEAKCHECK)                                                                                   \
+    X(MAXCOROUTINES)                                                                               \
+    X(MAXPROCS)                                                                                    \
+    X(MAXTHREADS)                                                                                  \
+    X(PRELOAD_FOLLOW)                                                                              \
+    X(PRELOAD_HTTP)                                                                                \
+    X(PRELOAD_NAMES)                                                                               \
+    X(PRELOAD_PID)                                                                                 \
+    X(PRELOAD_QUIET)                                                                               \
+    X(SCHED_SEED)                                                                                  \
+    X(TEST_TIMEOUT)                                                                                \
+    X(TOKEN_FILE)                                                                                  \
+    /* where tests find the build */                                                               \
+    X(BUILD)                                                                                       \
+    X(SOURCE)
+
+#endif
