@@ -143,7 +143,8 @@ void cu__timers_forget(void);
  * for reused ids and for threads that block our signal, which costs two small files a thread. */
 void cu__threads_scan(bool is_thorough);
 /* Finds the stacks of sampled threads that have none known yet. */
-void cu__threads_find_stacks(void);
+/* Returns whether some are still unknown, so that their handlers copy. */
+bool cu__threads_find_stacks(void);
 /* Enters the threads that block our signal into the notes of a run. */
 struct cu__run;
 void cu__threads_note_blocked(struct cu__run *run);

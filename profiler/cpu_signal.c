@@ -167,7 +167,11 @@ static void copy_rest_sig(struct cu__record *record, const struct place *place, 
 {
     uint64_t from = record->regs.sp & ~UINT64_C(7);
     uint64_t end = stack_end_sig(place, from);
+    uint64_t pointer = atomic_load_explicit(&place->slot->thread_pointer, memory_order_relaxed);
     size_t n = room < COPPER_COPY_MAX ? room : COPPER_COPY_MAX;
+    if (end == 0 && pointer > from) {
+        end = pointer; /* a thread's own stack ends there; another stack below it, earlier */
+    }
     if (end != 0 && end - from < n) {
         n = end - from;
     }

@@ -186,12 +186,8 @@ void cu__threads_note_blocked(struct cu__run *run)
 
 static bool needs_stack(const struct cu__slot *slot)
 {
-    if (atomic_load_explicit(&slot->state, memory_order_acquire) != COPPER_SLOT_ARMED ||
-        atomic_load_explicit(&slot->stack_hi, memory_order_relaxed) != 0) {
-        return false;
-    }
-    return atomic_load_explicit(&slot->thread_pointer, memory_order_relaxed) != 0 ||
-           atomic_load_explicit(&slot->tid, memory_order_relaxed) == getpid();
+    return atomic_load_explicit(&slot->state, memory_order_acquire) == COPPER_SLOT_ARMED &&
+           atomic_load_explicit(&slot->stack_hi, memory_order_relaxed) == 0;
 }
 
 static void set_stack(struct cu__slot *slot, uint64_t lo, uint64_t hi)
@@ -214,7 +210,7 @@ static void match_mapping(uint64_t start, uint64_t end, bool is_main_stack)
         bool is_main = atomic_load_explicit(&slot->tid, memory_order_relaxed) == getpid();
         if (is_main && is_main_stack) {
             set_stack(slot, end - COPPER_MAIN_STACK_MAX, end);
-        } else if (!is_main && !is_main_stack && pointer > start && pointer < end) {
+        } else if (!is_main && pointer > start && pointer < end) {
             set_stack(slot, start, pointer);
         }
     }
@@ -239,16 +235,20 @@ static void match_line(const char *line, const char *end_of_line)
     match_mapping(start, end, is_main);
 }
 
-void cu__threads_find_stacks(void)
+bool cu__threads_find_stacks(void)
 {
-    bool is_needed = false;
+    bool is_needed = false, is_unknown = false;
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_acquire);
-    for (uint32_t i = 0; i < used && !is_needed; i++) {
-        is_needed = needs_stack(&cu__slots[i]);
+    for (uint32_t i = 0; i < used; i++) {
+        const struct cu__slot *slot = &cu__slots[i];
+        bool is_main = atomic_load_explicit(&slot->tid, memory_order_relaxed) == getpid();
+        bool has_pointer = atomic_load_explicit(&slot->thread_pointer, memory_order_relaxed) != 0;
+        is_unknown |= needs_stack(slot);
+        is_needed |= needs_stack(slot) && (is_main || has_pointer);
     }
     int fd = is_needed ? open("/proc/self/maps", O_RDONLY | O_CLOEXEC) : -1;
     if (fd < 0) {
-        return;
+        return is_unknown;
     }
     size_t kept = 0; /* bytes of an unfinished line at the start of the buffer */
     ssize_t n;
@@ -265,4 +265,5 @@ void cu__threads_find_stacks(void)
         memmove(buffer, line, kept);
     }
     close(fd);
+    return is_unknown;
 }
