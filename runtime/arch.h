@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: every machine-dependent line of C in the runtime. A second machine adds a branch here
+ * and a switch_<machine>.S.
+ */
+#ifndef COPPER_RUNTIME_ARCH_H
+#define COPPER_RUNTIME_ARCH_H
+
+#include <copper/inspect.h>
+#include <stdint.h>
+
+#if !defined(__x86_64__)
+#error "copper's runtime knows x86-64 only: add a switch_<machine>.S and a branch here"
+#endif
+
+/* Tells the core that we spin. */
+static inline void cu__cpu_relax(void)
+{
+    __builtin_ia32_pause();
+}
+
+/* A cheap monotonic tick, about 7 ns; clock.c turns it into nanoseconds. */
+static inline uint64_t cu__cpu_ticks(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+/* What cu__switch leaves at the top of a stack that does not run, lowest address first. */
+struct cu__switch_frame {
+    uint64_t r15, r14, r13, r12, bx, bp, pc;
+};
+
+static inline void cu__frame_regs(const struct cu__switch_frame *frame, struct cu_saved_regs *regs)
+{
+    *regs = (struct cu_saved_regs){.pc = frame->pc,
+                                   .sp = (uint64_t)(uintptr_t)(frame + 1),
+                                   .bp = frame->bp,
+                                   .bx = frame->bx,
+                                   .r12 = frame->r12,
+                                   .r13 = frame->r13,
+                                   .r14 = frame->r14,
+                                   .r15 = frame->r15};
+}
+
+#endif

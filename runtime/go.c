@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: copper/go.h: starting, yielding, ending, naming coroutines.
+ */
+#include <copper/go.h>
+#include <copper/sync.h>
+#include <errno.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "events.h"
+#include "futex.h"
+#include "registry.h"
+#include "report.h"
+#include "schedule.h"
+#include "stack.h"
+#include "spawn.h"
+#include "tls.h"
+
+/* Names are read by inspectors while they change: word by word. */
+static void store_name(struct cu__g *g, const char *name)
+{
+    uint64_t words[ARRAY_LEN(g->name)] = {0};
+    if (name) {
+        memcpy(words, name, strnlen(name, COPPER_NAME_SIZE - 1));
+    }
+    for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+        store_relaxed(&g->name[i], words[i]);
+    }
+}
+
+/* Everything that the new coroutine is born with. */
+static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g *parent)
+{
+    const struct cu_go_options *o = spawn->options;
+    g->arg = spawn->arg;
+    g->wg = spawn->wg;
+    g->stack_class = (uint8_t)spawn->stack_class;
+    g->saved_errno = 0;
+    g->wait = (struct cu__wait){.reason = COPPER_WAIT_NONE};
+    g->waiter = NULL;
+    store_relaxed(&g->entry, spawn->fn);
+    store_relaxed(&g->parent, parent ? parent->id : 0);
+    store_relaxed(&g->site, o->site);
+    store_relaxed(&g->labels, parent ? parent->labels : cu__thread_labels());
+    store_relaxed(&g->is_daemon, o->daemon);
+    store_relaxed(&g->is_main, spawn->is_main);
+    store_relaxed(&g->run_ticks, 0);
+    if (unlikely(o->name != NULL || load_relaxed(&g->name[0]) != 0)) {
+        store_name(g, o->name);
+    }
+    uint64_t ticks = cu__ticks();
+    store_relaxed(&g->created_ticks, ticks);
+    store_relaxed(&g->since_ticks, ticks);
+    struct cu__scope *scope = parent ? parent->scope : cu__thread_scope();
+    if (unlikely(scope != NULL)) {
+        cu__scope_join(scope, g);
+    } else {
+        g->scope = NULL;
+        store_relaxed(&g->scope_id, 0);
+    }
+}
+
+cu_id cu__spawn(const struct cu__spawn *asked)
+{
+    struct cu__spawn spawn = *asked;
+    int error = cu__start();
+    if (unlikely(error)) {
+        return error;
+    }
+    spawn.stack_class = cu__stack_class(spawn.options->stack_size);
+    if (spawn.stack_class == 0) {
+        return -ENOMEM;
+    }
+    error = cu__stack_reserve(spawn.stack_class);
+    if (unlikely(error)) {
+        return error;
+    }
+    struct cu__m *m = cu__m();
+    struct cu__g *g = cu__registry_take(m ? m->p : NULL, &error);
+    if (unlikely(g == NULL)) {
+        cu__stack_unreserve(spawn.stack_class);
+        return error;
+    }
+    struct cu__g *parent = m ? m->g : NULL;
+    cu_id id = g->id, parent_id = parent ? parent->id : 0;
+    fill_in(g, &spawn, parent);
+    if (likely(m != NULL)) {
+        bump(&m->p->counters.created, 1);
+    } else {
+        add_relaxed(&cu__sched.foreign.created, 1);
+    }
+    if (EVENT_ON(CREATED)) {
+        cu__emit_created(id, parent_id, spawn.options->site);
+    }
+    store_release(&g->state, CU__G_RUNNABLE);
+    cu__enqueue(g);
+    return id;
+}
+
+cu_id cu_go_with(void (*fn)(void *), void *arg, const struct cu_go_options *options)
+{
+    /* what an older caller did not know of keeps its default */
+    struct cu_go_options known = {COPPER_GO_OPTIONS};
+    if (options->size == 0 || options->size > sizeof(known)) {
+        return -EINVAL;
+    }
+    memcpy(&known, options, options->size);
+    return cu__spawn(&(struct cu__spawn){.fn = fn, .arg = arg, .options = &known});
+}
+
+cu_id cu_go_site(void (*fn)(void *), void *arg, const struct cu_site *site)
+{
+    struct cu_go_options options = {COPPER_GO_OPTIONS, .site = site};
+    return cu__spawn(&(struct cu__spawn){.fn = fn, .arg = arg, .options = &options});
+}
+
+cu_id(cu_go)(void (*fn)(void *), void *arg)
+{
+    return cu_go_site(fn, arg, NULL);
+}
+
+/* The caller of cu_run waits here. */
+struct main_call {
+    int (*fn)(void *);
+    void *arg;
+    int value;
+    uint32_t is_done; /* any: atomic */
+};
+
+static void run_main(void *arg)
+{
+    struct main_call *call = arg;
+    int value = call->fn(call->arg);
+    if (cu__m() == NULL) {
+        exit(value); /* a forked child: the thread that called cu_run is not in it */
+    }
+    call->value = value;
+    uint32_t *is_done = &call->is_done;
+    store_release(is_done, 1);
+    cu__futex_wake(is_done, 1);
+}
+
+int cu_run(int (*fn)(void *), void *arg)
+{
+    if (cu__m()) {
+        return -EDEADLK;
+    }
+    struct main_call call = {.fn = fn, .arg = arg};
+    struct cu_go_options options = {COPPER_GO_OPTIONS, .name = "main"};
+    cu_id id = cu__spawn(&(struct cu__spawn){
+        .fn = run_main, .arg = &call, .options = &options, .is_main = true});
+    if (id < 0) {
+        return (int)id;
+    }
+    /* pairs with the store in run_main */
+    while (load_acquire(&call.is_done) == 0) {
+        cu__futex_wait(&call.is_done, 0, COPPER_NO_DEADLINE);
+    }
+    return call.value;
+}
+
+void cu_yield(void)
+{
+    if (likely(cu__m() != NULL)) {
+        cu__schedule(COPPER_AFTER_YIELD, NULL);
+    } else {
+        sched_yield();
+    }
+}
+
+/* Ends the calling coroutine. */
+static _Noreturn void end(struct cu__g *g)
+{
+    if (g->wg) {
+        cu_wg_done(g->wg);
+    }
+    cu__schedule(COPPER_AFTER_EXIT, NULL);
+    __builtin_unreachable();
+}
+
+void cu__coroutine_end(struct cu__g *g)
+{
+    end(g);
+}
+
+void cu_exit(void)
+{
+    struct cu__g *g = cu__g_self();
+    if (g == NULL) {
+        cu__misuse("cu_exit called on a plain thread");
+    }
+    if (g->is_main) {
+        cu__misuse("cu_exit called in the main coroutine: its value would be lost");
+    }
+    end(g);
+}
+
+cu_id cu_self(void)
+{
+    struct cu__g *g = cu__g_self();
+    return g ? g->id : 0;
+}
+
+void cu_name_set(const char *name)
+{
+    struct cu__g *g = cu__g_self();
+    if (g) {
+        store_name(g, name);
+    }
+}

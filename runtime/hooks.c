@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: attaching tools, and telling them of events.
+ *
+ * Design: a fixed table of slots. Whoever emits counts itself in, reads the slots, counts itself
+ * out. Detaching empties a slot and waits until everybody who may have read it is out.
+ *
+ * Concurrency: attach and detach have hooks.lock. There are two counters of readers, used in turn:
+ * detaching turns over to the other one, twice, each time waiting for the one left behind to become
+ * zero, so that events that keep coming cannot hold it up for ever. All of it is sequentially
+ * consistent: a reader whose counting-in the detacher did not see reads the slot after it was
+ * emptied.
+ */
+#include <copper/hooks.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+
+#include "clock.h"
+#include "events.h"
+
+uint32_t cu__events_on;
+
+static struct {
+    struct cu__lock lock;
+    uint32_t turn;       /* any: atomic; readers count in at readers[turn & 1] */
+    uint32_t readers[2]; /* any: atomic */
+    struct {
+        const struct cu_hooks *hooks; /* any: atomic; NULL: free */
+        void *tool;                   /* constant while hooks is set */
+    } slots[COPPER_HOOK_TABLES_MAX];
+} hooks;
+
+static const char *const reason_texts[] = {
+#define COPPER_WAIT_TEXT(name, text) text,
+    COPPER_WAIT_REASONS(COPPER_WAIT_TEXT)
+#undef COPPER_WAIT_TEXT
+};
+
+const char *cu_wait_reason_text(enum cu_wait_reason reason)
+{
+    return (unsigned)reason < ARRAY_LEN(reason_texts) ? reason_texts[reason] : "unknown";
+}
+
+/* Called with the lock. */
+static void update_mask(void)
+{
+    uint32_t mask = 0;
+    for (int i = 0; i < COPPER_HOOK_TABLES_MAX; i++) {
+        const struct cu_hooks *h = load_relaxed(&hooks.slots[i].hooks);
+        if (h == NULL) {
+            continue;
+        }
+        mask |= 1u << CU__EVENT_ACCOUNT;
+#define COPPER_EVENT_BIT(name, member, ...) mask |= h->member ? 1u << CU__EVENT_##name : 0;
+        COPPER_EVENTS(COPPER_EVENT_BIT)
+#undef COPPER_EVENT_BIT
+    }
+    store_seq(&cu__events_on, mask);
+}
+
+int cu_hooks_attach(const struct cu_hooks *table, void *tool)
+{
+    if (table->version != COPPER_HOOKS_VERSION || table->size != sizeof(*table)) {
+        return -EINVAL;
+    }
+    int error = -ENOSPC;
+    cu__lock_take(&hooks.lock);
+    for (int i = 0; i < COPPER_HOOK_TABLES_MAX && error; i++) {
+        if (load_relaxed(&hooks.slots[i].hooks) == NULL) {
+            hooks.slots[i].tool = tool;
+            store_seq(&hooks.slots[i].hooks, table);
+            error = 0;
+        }
+    }
+    update_mask();
+    cu__lock_drop(&hooks.lock);
+    return error;
+}
+
+static void wait_for_readers(void)
+{
+    for (int pass = 0; pass < 2; pass++) {
+        uint32_t left = add_seq(&hooks.turn, 1) & 1;
+        while (load_seq(&hooks.readers[left])) {
+            sched_yield();
+        }
+    }
+}
+
+int cu_hooks_detach(const struct cu_hooks *table, void *tool)
+{
+    int error = -ENOENT;
+    cu__lock_take(&hooks.lock);
+    for (int i = 0; i < COPPER_HOOK_TABLES_MAX && error; i++) {
+        if (load_relaxed(&hooks.slots[i].hooks) == table && hooks.slots[i].tool == tool) {
+            store_seq(&hooks.slots[i].hooks, NULL);
+            error = 0;
+        }
+    }
+    update_mask();
+    if (error == 0) {
+        wait_for_readers();
+    }
+    cu__lock_drop(&hooks.lock);
+    return error;
+}
+
+#define COPPER_EVENT_EMIT(name, member, parameters, ...)                                           \
+    noinline void cu__emit_##member(COPPER_UNWRAP parameters)                                      \
+    {                                                                                              \
+        int64_t now = cu_now();                                                                    \
+        uint32_t *readers = &hooks.readers[load_seq(&hooks.turn) & 1];                             \
+        add_seq(readers, 1);                                                                       \
+        for (int i = 0; i < COPPER_HOOK_TABLES_MAX; i++) {                                         \
+            const struct cu_hooks *h = load_seq(&hooks.slots[i].hooks);                            \
+            if (h && h->member) {                                                                  \
+                h->member(hooks.slots[i].tool, now, __VA_ARGS__);                                  \
+            }                                                                                      \
+        }                                                                                          \
+        sub_seq(readers, 1);                                                                       \
+    }
+COPPER_EVENTS(COPPER_EVENT_EMIT)
+
+/* Tools stay attached in the child; readers of other threads are gone. */
+void cu__events_after_fork(void)
+{
+    hooks.lock.word = 0;
+    hooks.readers[0] = hooks.readers[1] = 0;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * copper/copper.h: everything of copper that is installed. The one header for a newcomer; behind it
+ * is one header for each concept.
+ */
+#ifndef COPPER_COPPER_H
+#define COPPER_COPPER_H
+
+#include <copper/chan.h>
+#include <copper/go.h>
+#include <copper/hooks.h>
+#include <copper/inspect.h>
+#include <copper/label.h>
+#include <copper/sync.h>
+#include <copper/time.h>
+
+#if defined(__has_include)
+#if __has_include(<copper/profiler.h>)
+#include <copper/profiler.h>
+#endif
+#if __has_include(<copper/leakcheck.h>)
+#include <copper/leakcheck.h>
+#endif
+#endif
+
+#endif

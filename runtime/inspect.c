@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: copper/inspect.h: what exists now.
+ *
+ * Design: all slots are walked in order. A coroutine that is runnable or waiting is claimed
+ * (gstate.h), described with its registers, shown, and released; if it was made ready or dequeued
+ * meanwhile, we queue it. One that runs, or that switches just now, is described without registers:
+ * its facts are read as they are, and thrown away if the id changed meanwhile.
+ *
+ * The object a claimed coroutine waits on may go away only after the coroutine was taken out of its
+ * list. So it is described under the object's stripe, if the coroutine is still waiting then:
+ *   - a channel is freed only by passing through its stripe, and only after who took the last waiter
+ *     out has returned, which includes having readied it: we would see PENDING;
+ *   - a mutex is used by the waiter itself after it was woken, and a claimed waiter does not run;
+ *   - the waiters of a wait group are taken out under the stripe: we would see is_queued false.
+ *
+ * Concurrency: one inspection at a time (inspection.lock, on which a thread sleeps).
+ * Signal safety: cu_inspect_here reads two words through the initial-exec thread-local.
+ */
+#include <copper/inspect.h>
+#include <errno.h>
+#include <pthread.h>
+#include <string.h>
+
+#include "arch.h"
+#include "chan.h"
+#include "clock.h"
+#include "gstate.h"
+#include "registry.h"
+#include "schedule.h"
+#include "stack.h"
+#include "sync_int.h"
+#include "tls.h"
+
+static pthread_mutex_t inspection = PTHREAD_MUTEX_INITIALIZER;
+
+/* Called with a claim on g and the object's stripe. */
+static bool still_waits(const struct cu__g *g)
+{
+    return (load_seq(&g->state) & (CU__G_STATE_MASK | CU__G_PENDING)) == CU__G_WAITING &&
+           g->waiter && load_relaxed(&g->waiter->is_queued);
+}
+
+static void describe_object(const struct cu__g *g, struct cu_object_info *out)
+{
+    out->kind = g->wait.kind;
+    out->address = g->wait.object;
+    if (out->address == NULL) {
+        return;
+    }
+    struct cu__lock *stripe = cu__stripe(out->address);
+    cu__lock_take(stripe);
+    if (still_waits(g)) {
+        if (out->kind == COPPER_OBJECT_CHAN) {
+            cu__chan_describe(out->address, out);
+        } else if (out->kind == COPPER_OBJECT_MUTEX) {
+            out->owner = load_relaxed(&((const struct cu__mutex *)out->address)->owner);
+        } else if (out->kind == COPPER_OBJECT_WG) {
+            out->count = cu__wg_count(load_relaxed(&((const struct cu__wg *)out->address)->word));
+        }
+    }
+    cu__lock_drop(stripe);
+}
+
+/* Facts that hold in every state. */
+static void describe(const struct cu__g *g, struct cu_g_info *out, struct cu__clock_pair now)
+{
+    uint64_t name[ARRAY_LEN(g->name)];
+    for (size_t i = 0; i < ARRAY_LEN(name); i++) {
+        name[i] = load_relaxed(&g->name[i]);
+    }
+    memset(out, 0, sizeof(*out));
+    memcpy(out->name, name, sizeof(out->name));
+    out->size = sizeof(*out);
+    out->parent = load_relaxed(&g->parent);
+    out->site = load_relaxed(&g->site);
+    out->entry = load_relaxed(&g->entry);
+    out->labels = load_acquire(&g->labels);
+    out->scope = load_relaxed(&g->scope_id);
+    out->is_daemon = load_relaxed(&g->is_daemon);
+    out->is_main = load_relaxed(&g->is_main);
+    out->since_ns = cu__ticks_to_ns(load_relaxed(&g->since_ticks), now);
+    out->created_ns = cu__ticks_to_ns(load_relaxed(&g->created_ticks), now);
+    out->cpu_ns = cu__tick_span_to_ns(load_relaxed(&g->run_ticks), now);
+}
+
+static void describe_still(const struct cu__g *g, struct cu_g_info *out)
+{
+    bool waits = (load_seq(&g->state) & CU__G_STATE_MASK) == CU__G_WAITING;
+    out->state = waits ? COPPER_G_WAITING : COPPER_G_RUNNABLE;
+    if (waits) {
+        out->reason = g->wait.reason;
+        out->deadline_ns = g->wait.deadline_ns;
+        describe_object(g, &out->object);
+    }
+    if (g->stack) {
+        out->is_started = out->has_regs = true;
+        out->stack_lo = (uint64_t)(uintptr_t)g->stack->lo;
+        out->stack_hi = (uint64_t)(uintptr_t)g->stack->hi;
+        cu__frame_regs(g->context.sp, &out->regs);
+    }
+}
+
+static void release(struct cu__g *g)
+{
+    if (cu__g_apply(&g->state, CU__G_RELEASE)) {
+        cu__enqueue(g);
+    }
+}
+
+enum seen { SEEN_NOTHING, SEEN, SEEN_ENOUGH };
+
+static enum seen show(struct cu__g *g, bool (*visit)(const struct cu_g_info *, void *), void *arg)
+{
+    struct cu_g_info info;
+    cu_id id = load_acquire(&g->id);
+    if (id == 0 || (load_acquire(&g->state) & CU__G_STATE_MASK) == CU__G_DEAD) {
+        return SEEN_NOTHING;
+    }
+    bool is_claimed = cu__g_apply(&g->state, CU__G_CLAIM);
+    if (is_claimed) {
+        id = g->id; /* the slot may have been used anew since we looked; now it stands still */
+    }
+    describe(g, &info, cu__clock_pair());
+    info.id = id;
+    if (is_claimed) {
+        describe_still(g, &info);
+        bool goes_on = visit(&info, arg);
+        release(g);
+        return goes_on ? SEEN : SEEN_ENOUGH;
+    }
+    info.state = COPPER_G_RUNNING;
+    info.is_started = true;
+    struct cu__stack *stack = load_relaxed(&g->stack);
+    if (stack) {
+        info.stack_lo = (uint64_t)(uintptr_t)stack->lo;
+        info.stack_hi = (uint64_t)(uintptr_t)stack->hi;
+    }
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    if (load_relaxed(&g->id) != id || load_relaxed(&g->state) == CU__G_DEAD) {
+        return SEEN_NOTHING; /* it ended while we read */
+    }
+    return visit(&info, arg) ? SEEN : SEEN_ENOUGH;
+}
+
+int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), void *arg)
+{
+    int64_t visited = 0;
+    if (!load_acquire(&cu__sched.is_started)) {
+        return 0;
+    }
+    pthread_mutex_lock(&inspection);
+    add_seq(&cu__sched.inspecting_count, 1);
+    uint32_t count = cu__registry_count();
+    for (uint32_t i = 0; i < count; i++) {
+        enum seen seen = show(cu__registry_slot(i), visit, arg);
+        visited += seen != SEEN_NOTHING;
+        if (seen == SEEN_ENOUGH) {
+            break;
+        }
+    }
+    sub_seq(&cu__sched.inspecting_count, 1);
+    pthread_mutex_unlock(&inspection);
+    if (load_seq(&cu__sched.quiesce_count)) {
+        cu__quiesce_check(); /* while we inspected, it could not come true */
+    }
+    return visited;
+}
+
+void cu_inspect_here(struct cu_here *out)
+{
+    struct cu__m *m = cu__m();
+    struct cu__g *g = m ? load_relaxed(&m->g) : NULL;
+    *out = (struct cu_here){.kind = COPPER_HERE_THREAD};
+    if (m == NULL) {
+        out->labels = cu__thread_labels();
+        return;
+    }
+    out->kind = COPPER_HERE_SCHEDULER;
+    struct cu__stack *stack = g ? load_relaxed(&g->stack) : NULL;
+    if (stack) {
+        out->kind = COPPER_HERE_COROUTINE;
+        out->id = load_relaxed(&g->id);
+        out->labels = load_relaxed(&g->labels);
+        out->stack_lo = (uint64_t)(uintptr_t)stack->lo;
+        out->stack_hi = (uint64_t)(uintptr_t)stack->hi;
+    }
+}
+
+static void add_counters(struct cu_runtime_stats *out, const struct cu__counters *c)
+{
+    out->created += load_relaxed(&c->created);
+    out->exited += load_relaxed(&c->exited);
+    out->switches += load_relaxed(&c->switches);
+    out->parks += load_relaxed(&c->parks);
+    out->steals += load_relaxed(&c->steals);
+    out->running_ns += load_relaxed(&c->running_ns);
+    out->spinning_ns += load_relaxed(&c->spinning_ns);
+}
+
+void cu_runtime_stats(struct cu_runtime_stats *out)
+{
+    struct cu__sched *s = &cu__sched;
+    memset(out, 0, sizeof(*out));
+    out->size = sizeof(*out);
+    out->maxprocs = cu_maxprocs();
+    memcpy(out->guard_mode, cu__stack_guard_mode(), strlen(cu__stack_guard_mode()) + 1);
+    if (!load_acquire(&s->is_started)) {
+        return;
+    }
+    add_counters(out, &s->foreign);
+    for (uint32_t i = 0; i < s->procs; i++) {
+        struct cu__p *p = &s->ps[i];
+        add_counters(out, &p->counters);
+        int64_t busy_since_ns = load_relaxed(&p->busy_since_ns), now_ns = cu_now();
+        if (busy_since_ns && busy_since_ns < now_ns) {
+            out->running_ns += (uint64_t)(now_ns - busy_since_ns);
+        }
+    }
+    out->threads = load_relaxed(&s->threads);
+    out->live = out->created > out->exited ? out->created - out->exited : 0;
+}
+
+/* An inspection of another thread does not go on in the child. */
+void cu__inspect_after_fork(void)
+{
+    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
+    memcpy(&inspection, &fresh, sizeof(inspection));
+}

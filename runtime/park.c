@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: waiting and readying: the only place where a coroutine changes between WAITING and
+ * RUNNABLE.
+ *
+ * Design: whoever waits links a struct cu__waiter on its stack into the object's list, under the
+ * object's lock, and parks; the lock is given back after it has left its stack, so a waker that
+ * finds it in the list finds it WAITING. A plain thread uses the same record and sleeps on a word in
+ * it.
+ *
+ * Invariants: a waiter is taken out of its list exactly once, under the lock; who took it out wakes
+ * it exactly once, after giving the lock back.
+ */
+#include "schedule.h"
+
+#include <errno.h>
+
+#include "clock.h"
+#include "events.h"
+#include "futex.h"
+#include "gstate.h"
+#include "runq.h"
+#include "tls.h"
+
+void cu__enqueue(struct cu__g *g)
+{
+    struct cu__m *m = cu__m();
+    if (likely(m && m->p)) {
+        cu__runq_put_next(m->p, g);
+    } else {
+        cu__global_put(g);
+    }
+    cu__wake_one();
+}
+
+void cu__ready(struct cu__g *g)
+{
+    if (g->scope && (g->wait.deadline_ns == 0 || g->wait.reason == COPPER_WAIT_QUIESCE)) {
+        cu__scope_busy(g);
+    }
+    if (EVENT_ON(READY)) {
+        struct cu__g *self = cu__g_self();
+        cu__emit_ready(g->id, self ? self->id : 0);
+    }
+    if (likely(cu__g_apply(&g->state, CU__G_WAKE))) {
+        cu__enqueue(g);
+    }
+}
+
+void cu__waiter_init(struct cu__waiter *w, void *value)
+{
+    *w = (struct cu__waiter){.g = cu__g_self(), .value = value};
+}
+
+void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w)
+{
+    w->next = NULL;
+    w->prev = list->last;
+    if (list->last) {
+        list->last->next = w;
+    } else {
+        list->first = w;
+    }
+    list->last = w;
+    w->is_queued = true;
+}
+
+void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w)
+{
+    w->prev = NULL;
+    w->next = list->first;
+    if (list->first) {
+        list->first->prev = w;
+    } else {
+        list->last = w;
+    }
+    list->first = w;
+    w->is_queued = true;
+}
+
+void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
+{
+    cu_assert(w->is_queued);
+    if (w->prev) {
+        w->prev->next = w->next;
+    } else {
+        list->first = w->next;
+    }
+    if (w->next) {
+        w->next->prev = w->prev;
+    } else {
+        list->last = w->prev;
+    }
+    w->is_queued = false;
+}
+
+struct cu__waiter *cu__waiters_pop(struct cu__waiters *list)
+{
+    struct cu__waiter *w = list->first;
+    if (w) {
+        cu__waiters_remove(list, w);
+    }
+    return w;
+}
+
+static int wait_in_thread(struct cu__waiter *w, struct cu__lock *lock, int64_t deadline_ns)
+{
+    cu__lock_drop(lock);
+    /* pairs with the store in cu__wake: the result is there */
+    while (load_acquire(&w->thread_wake) == 0) {
+        cu__futex_wait(&w->thread_wake, 0, deadline_ns ? deadline_ns : COPPER_NO_DEADLINE);
+        if (deadline_ns && load_acquire(&w->thread_wake) == 0 && cu_now() >= deadline_ns) {
+            cu__lock_take(lock);
+            bool is_late = w->is_queued;
+            cu__lock_drop(lock);
+            if (is_late) {
+                return -ETIMEDOUT; /* still in the list: the caller takes it out */
+            }
+            deadline_ns = 0; /* a waker has it already */
+        }
+    }
+    return w->result;
+}
+
+int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock)
+{
+    struct cu__g *g = w->g;
+    if (g == NULL) {
+        return wait_in_thread(w, lock, why->deadline_ns);
+    }
+    g->wait = *why;
+    g->waiter = w;
+    cu__schedule(COPPER_AFTER_PARK, lock);
+    g->waiter = NULL;
+    return w->result;
+}
+
+void cu__wake(struct cu__waiter *w)
+{
+    if (w->g) {
+        cu__ready(w->g);
+        return;
+    }
+    uint32_t *word = &w->thread_wake;
+    store_release(word, 1);
+    /* the record may be gone by now; waking an address that nobody sleeps on does nothing */
+    cu__futex_wake(word, 1);
+}

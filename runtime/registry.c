@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: see registry.h.
+ *
+ * Concurrency: registry.lock guards the free list and the making of chunks. The count of slots is
+ * published after the slots themselves, so that walkers need no lock.
+ */
+#include "registry.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define CHUNK_SLOTS 4096u
+#define CHUNKS      (COPPER_COROUTINES_MAX / CHUNK_SLOTS)
+#define ID_STEP     ((cu_id)COPPER_COROUTINES_MAX)
+#define REFILL      (COPPER_G_CACHE / 2)
+
+static struct {
+    struct cu__lock lock;
+    struct cu__g *free;      /* lock */
+    uint32_t count;          /* writer: lock; any: atomic */
+    uint32_t limit;          /* constant once started */
+    cu_id first_id;          /* constant in a process: ids of a child go on above its parent's */
+    struct cu__g *chunks[CHUNKS]; /* written once each, before count passes them */
+} registry = {.limit = COPPER_COROUTINES_MAX};
+
+/* A dead slot remembers the id it will have next in created_ticks. */
+static cu_id next_id(const struct cu__g *g)
+{
+    return (cu_id)g->created_ticks;
+}
+
+/* Called with the lock. */
+static int add_chunk(void)
+{
+    uint32_t first = registry.count;
+    uint32_t room = registry.limit - first;
+    room = room < CHUNK_SLOTS ? room : CHUNK_SLOTS;
+    if (room == 0) {
+        return -EAGAIN;
+    }
+    struct cu__g *slots = mmap(NULL, CHUNK_SLOTS * sizeof(*slots), PROT_READ | PROT_WRITE,
+                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (slots == MAP_FAILED) {
+        return -ENOMEM;
+    }
+    for (uint32_t i = room; i-- > 0;) {
+        slots[i].slot = first + i;
+        slots[i].created_ticks = (uint64_t)(registry.first_id + first + i + 1);
+        slots[i].next = registry.free;
+        registry.free = &slots[i];
+    }
+    registry.chunks[first / CHUNK_SLOTS] = slots;
+    store_release(&registry.count, first + room); /* pairs with cu__registry_count */
+    return 0;
+}
+
+/* Called with the lock. */
+static struct cu__g *pop_free(int *error)
+{
+    if (registry.free == NULL) {
+        *error = add_chunk();
+        if (*error) {
+            return NULL;
+        }
+    }
+    struct cu__g *g = registry.free;
+    registry.free = g->next;
+    return g;
+}
+
+static void refill(struct cu__p *p)
+{
+    int error;
+    for (uint32_t i = 0; i < REFILL; i++) {
+        struct cu__g *g = pop_free(&error);
+        if (g == NULL) {
+            return;
+        }
+        g->next = p->free_gs;
+        p->free_gs = g;
+        p->free_gs_count++;
+    }
+}
+
+struct cu__g *cu__registry_take(struct cu__p *p, int *error)
+{
+    struct cu__g *g;
+    *error = 0;
+    if (likely(p && p->free_gs)) {
+        g = p->free_gs;
+        p->free_gs = g->next;
+        p->free_gs_count--;
+    } else {
+        cu__lock_take(&registry.lock);
+        g = pop_free(error);
+        if (g && p) {
+            refill(p);
+        }
+        cu__lock_drop(&registry.lock);
+    }
+    if (likely(g)) {
+        store_release(&g->id, next_id(g));
+    }
+    return g;
+}
+
+/* The warmer half stays. */
+static noinline void spill(struct cu__p *p)
+{
+    struct cu__g *last = p->free_gs;
+    for (uint32_t i = 1; i < COPPER_G_CACHE / 2; i++) {
+        last = last->next;
+    }
+    struct cu__g *cold = last->next, *end = cold;
+    while (end->next) {
+        end = end->next;
+    }
+    last->next = NULL;
+    p->free_gs_count = COPPER_G_CACHE / 2;
+    cu__lock_take(&registry.lock);
+    end->next = registry.free;
+    registry.free = cold;
+    cu__lock_drop(&registry.lock);
+}
+
+void cu__registry_give(struct cu__p *p, struct cu__g *g)
+{
+    cu_id id = g->id;
+    store_relaxed(&g->id, 0);
+    store_relaxed(&g->created_ticks, (uint64_t)(id + ID_STEP));
+    g->next = NULL;
+    if (p == NULL) {
+        cu__lock_take(&registry.lock);
+        g->next = registry.free;
+        registry.free = g;
+        cu__lock_drop(&registry.lock);
+        return;
+    }
+    g->next = p->free_gs;
+    p->free_gs = g;
+    if (unlikely(++p->free_gs_count > COPPER_G_CACHE)) {
+        spill(p);
+    }
+}
+
+struct cu__g *cu__registry_slot(uint32_t i)
+{
+    return &registry.chunks[i / CHUNK_SLOTS][i % CHUNK_SLOTS];
+}
+
+uint32_t cu__registry_count(void)
+{
+    return load_acquire(&registry.count);
+}
+
+void cu__registry_limit(uint32_t limit)
+{
+    registry.limit = limit;
+}
+
+/* The parent's slots stay mapped, because the calling coroutine's may be one of them, and are never
+ * looked at again. */
+void cu__registry_after_fork(void)
+{
+    cu_id above = registry.first_id;
+    for (uint32_t i = 0; i < registry.count; i++) {
+        struct cu__g *g = cu__registry_slot(i);
+        cu_id id = g->id ? g->id : next_id(g);
+        above = id > above ? id : above;
+    }
+    uint32_t limit = registry.limit;
+    memset(&registry, 0, sizeof(registry));
+    registry.limit = limit;
+    registry.first_id = (above / ID_STEP + 1) * ID_STEP;
+}

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the runtime's last words: misuse and stack overflow, to stderr, with who and where.
+ */
+#ifndef COPPER_RUNTIME_REPORT_H
+#define COPPER_RUNTIME_REPORT_H
+
+#include "types.h"
+
+/* Reports the calling coroutine or thread, its stack if somebody registered a printer, and aborts. */
+__attribute__((noreturn, cold, format(printf, 1, 2))) void cu__misuse(const char *format, ...);
+/* Reports without ending the program: it can go on. */
+__attribute__((cold, format(printf, 1, 2))) void cu__complain(const char *format, ...);
+/* A canary was overwritten: reports g and aborts. */
+__attribute__((noreturn, cold)) void cu__report_overflow(const struct cu__g *g);
+/* From the fault handler, with the registers of the fault. */
+void cu__report_overflow_sig(const struct cu__g *g, const struct cu_saved_regs *regs);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: see runq.h.
+ */
+#include "runq.h"
+
+/* Adds a chain of `count` linked coroutines. */
+static void global_put_chain(struct cu__g *first, struct cu__g *last, uint32_t count)
+{
+    struct cu__sched *s = &cu__sched;
+    last->next = NULL;
+    cu__lock_take(&s->lock);
+    if (s->global_last) {
+        s->global_last->next = first;
+    } else {
+        s->global_first = first;
+    }
+    s->global_last = last;
+    /* pairs with the look at the global list in find_work.c, after its own barrier */
+    store_seq(&s->global_count, s->global_count + count);
+    cu__lock_drop(&s->lock);
+}
+
+void cu__global_put(struct cu__g *g)
+{
+    global_put_chain(g, g, 1);
+}
+
+struct cu__g *cu__global_get(struct cu__p *p, uint32_t max)
+{
+    struct cu__sched *s = &cu__sched;
+    if (load_relaxed(&s->global_count) == 0) {
+        return NULL;
+    }
+    cu__lock_take(&s->lock);
+    uint32_t count = s->global_count / s->procs + 1;
+    count = count < s->global_count ? count : s->global_count;
+    count = count < max ? count : max;
+    struct cu__g *chain = s->global_first, *g = chain;
+    for (uint32_t i = 0; i < count; i++) {
+        g = s->global_first;
+        s->global_first = g->next;
+    }
+    if (s->global_first == NULL) {
+        s->global_last = NULL;
+    }
+    store_relaxed(&s->global_count, s->global_count - count);
+    cu__lock_drop(&s->lock);
+    if (count == 0) {
+        return NULL;
+    }
+    struct cu__g *next = chain->next;
+    for (uint32_t i = 1; i < count; i++) {
+        struct cu__g *after = next->next;
+        cu__runq_put(p, next);
+        next = after;
+    }
+    return chain;
+}
+
+/* Moves the older half of a full ring and g to the global list. False when thieves made room. */
+static noinline bool overflow(struct cu__p *p, struct cu__g *g, uint32_t head)
+{
+    struct cu__g *batch[COPPER_RUNQ_SIZE / 2 + 1];
+    uint32_t half = COPPER_RUNQ_SIZE / 2;
+    for (uint32_t i = 0; i < half; i++) {
+        batch[i] = load_relaxed(&p->ring[(head + i) % COPPER_RUNQ_SIZE]);
+    }
+    if (!cas_seq(&p->head, &head, head + half)) {
+        return false;
+    }
+    batch[half] = g;
+    for (uint32_t i = 0; i < half; i++) {
+        batch[i]->next = batch[i + 1];
+    }
+    global_put_chain(batch[0], batch[half], half + 1);
+    return true;
+}
+
+void cu__runq_put(struct cu__p *p, struct cu__g *g)
+{
+    for (;;) {
+        uint32_t head = load_acquire(&p->head); /* pairs with the CAS of who took: slots are free */
+        uint32_t tail = p->tail;
+        if (likely(tail - head < COPPER_RUNQ_SIZE)) {
+            store_relaxed(&p->ring[tail % COPPER_RUNQ_SIZE], g);
+            store_release(&p->tail, tail + 1); /* pairs with the load of tail in grab */
+            return;
+        }
+        if (overflow(p, g, head)) {
+            return;
+        }
+    }
+}
+
+void cu__runq_put_next(struct cu__p *p, struct cu__g *g)
+{
+    struct cu__g *old = swap_seq(&p->runnext, g);
+    if (old) {
+        cu__runq_put(p, old);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+}
+
+struct cu__g *cu__runq_get(struct cu__p *p)
+{
+    struct cu__g *next = load_relaxed(&p->runnext);
+    if (next && cas_seq(&p->runnext, &next, NULL)) {
+        return next;
+    }
+    uint32_t head = load_acquire(&p->head), tail = p->tail;
+    while (head != tail) {
+        struct cu__g *g = load_relaxed(&p->ring[head % COPPER_RUNQ_SIZE]);
+        if (cas_seq(&p->head, &head, head + 1)) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
+bool cu__runq_is_empty(struct cu__p *p)
+{
+    /* runnext may move to the ring between the two looks: look at tail again */
+    for (;;) {
+        uint32_t head = load_seq(&p->head), tail = load_seq(&p->tail);
+        struct cu__g *next = load_seq(&p->runnext);
+        if (tail == load_seq(&p->tail)) {
+            return head == tail && next == NULL;
+        }
+    }
+}
+
+/* Copies half of victim's ring to the end of p's, without publishing it. Returns how many. */
+static uint32_t grab(struct cu__p *p, struct cu__p *victim)
+{
+    for (;;) {
+        uint32_t head = load_acquire(&victim->head);
+        uint32_t tail = load_acquire(&victim->tail); /* pairs with the store in put */
+        uint32_t count = tail - head;
+        count -= count / 2;
+        if (count == 0) {
+            return 0;
+        }
+        if (count > COPPER_RUNQ_SIZE / 2) {
+            continue; /* head and tail were not of one moment */
+        }
+        for (uint32_t i = 0; i < count; i++) {
+            struct cu__g *g = load_relaxed(&victim->ring[(head + i) % COPPER_RUNQ_SIZE]);
+            store_relaxed(&p->ring[(p->tail + i) % COPPER_RUNQ_SIZE], g);
+        }
+        if (cas_seq(&victim->head, &head, head + count)) {
+            return count;
+        }
+    }
+}
+
+struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next,
+                             uint32_t *count)
+{
+    /* p's ring is empty: a thief has run out of work, so there is room for half a ring */
+    uint32_t got = grab(p, victim);
+    *count = got;
+    if (got) {
+        uint32_t tail = p->tail + got - 1;
+        struct cu__g *g = load_relaxed(&p->ring[tail % COPPER_RUNQ_SIZE]);
+        store_release(&p->tail, tail);
+        return g;
+    }
+    struct cu__g *next = with_next ? load_relaxed(&victim->runnext) : NULL;
+    if (next && cas_seq(&victim->runnext, &next, NULL)) {
+        *count = 1;
+        return next;
+    }
+    return NULL;
+}

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: queues of runnable coroutines: a bounded ring with a runnext slot for each P, and one
+ * global list.
+ *
+ * Concurrency: only the owner of a P puts into its ring (tail); the owner and thieves take (head, by
+ * CAS). runnext changes by atomic exchange. The global list has the scheduler's lock.
+ */
+#ifndef COPPER_RUNTIME_RUNQ_H
+#define COPPER_RUNTIME_RUNQ_H
+
+#include "types.h"
+
+/* Puts g at the end of p's ring. A full ring moves its older half to the global list first. */
+void cu__runq_put(struct cu__p *p, struct cu__g *g);
+/* Puts g into runnext; a G that was there moves to the end of the ring. A full barrier lies between
+ * this and what the caller reads afterwards. */
+void cu__runq_put_next(struct cu__p *p, struct cu__g *g);
+struct cu__g *cu__runq_get(struct cu__p *p);
+/* A glance: true also for a moving queue. */
+bool cu__runq_is_empty(struct cu__p *p);
+/* Moves half of victim's ring (with_next: else its runnext) to p's; returns one of them to run, and
+ * their number through count. NULL when there is nothing. */
+struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next,
+                             uint32_t *count);
+
+void cu__global_put(struct cu__g *g);
+/* A fair share of the global list: one to run, others into p's ring. `max` 1: just one. */
+struct cu__g *cu__global_get(struct cu__p *p, uint32_t max);
+
+#endif

@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: leaving one coroutine and running the next. The heart of the runtime: cu__schedule() is
+ * the whole of it on one screen.
+ *
+ * Design: a coroutine that stops chooses its successor itself, on its own stack, from the queues
+ * that are near, and switches to it directly: one switch and no detour over a scheduler stack. Only
+ * when nothing is near does it switch to the thread's own stack, where find_work.c steals, spins and
+ * sleeps (worker.c has that loop).
+ *
+ * Invariants: a coroutine is made visible to others (queued, or findable by a waker) only after its
+ * stack is no longer in use: the leaver notes in m->after what is to be done, and whoever arrives on
+ * that M does it first of all (finish_switch). So nobody can run a coroutine that is still running.
+ *
+ * Rejected: a scheduler stack for every switch (twice the price); publishing first and letting the
+ * taker wait until the stack is free (a waiter on every wake-up path).
+ */
+#include "schedule.h"
+
+#include <stdlib.h>
+
+#include "clock.h"
+#include "events.h"
+#include "gstate.h"
+#include "registry.h"
+#include "report.h"
+#include "runq.h"
+#include "spawn.h"
+#include "stack.h"
+#include "tls.h"
+
+struct cu__sched cu__sched;
+
+/* A worker of its own is worth waking for what a yield puts back; without a barrier this is only a
+ * hint, which is enough because this P will run that coroutine itself. */
+static void hint_wake(void)
+{
+    if (load_relaxed(&cu__sched.idle_count) && !load_relaxed(&cu__sched.spinning_count)) {
+        cu__wake_one();
+    }
+}
+
+static void finish_park(struct cu__m *m, struct cu__g *g, struct cu__lock *unlock)
+{
+    bool has_deadline = g->wait.deadline_ns != 0;
+    bool is_counted = g->scope && (!has_deadline || g->wait.reason == COPPER_WAIT_QUIESCE);
+    uint64_t scope_id = g->scope_id;
+    bool is_settled = is_counted && cu__scope_idle(g);
+    store_release(&g->state, CU__G_WAITING);
+    if (has_deadline) {
+        cu__timer_add(m->p, g);
+    }
+    if (unlock) {
+        cu__lock_drop(unlock);
+    }
+    /* from here on g may run elsewhere */
+    if (unlikely(is_settled)) {
+        cu__scope_settled(scope_id);
+    }
+}
+
+static void finish_exit(struct cu__m *m, struct cu__g *g)
+{
+    uint64_t scope_id = g->scope_id;
+    bool is_settled = g->scope && cu__scope_idle(g);
+    if (g->scope) {
+        cu__scope_part(g);
+    }
+    store_release(&g->state, CU__G_DEAD);
+    cu__stack_detach(m->p, g);
+    cu__registry_give(m->p, g);
+    bump(&m->p->counters.exited, 1);
+    if (unlikely(is_settled)) {
+        cu__scope_settled(scope_id);
+    }
+}
+
+/* Workers that are never idle must look at their timers too. Here no lock is held, unlike where a
+ * coroutine leaves. */
+static void look_at_timers(struct cu__p *p)
+{
+    if (unlikely(p->tick % COPPER_TIMER_TICKS == 0) &&
+        load_relaxed(&p->timers.next_ns) != COPPER_NO_WAKE) {
+        cu__timers_run(p, cu_now());
+    }
+}
+
+/* First thing after every switch, on the new stack: sees to the coroutine that was left. */
+static void finish_switch(struct cu__m *m)
+{
+    struct cu__after after = m->after;
+    m->after.kind = COPPER_AFTER_NOTHING;
+    look_at_timers(m->p);
+    switch (after.kind) {
+    case COPPER_AFTER_NOTHING:
+        return;
+    case COPPER_AFTER_YIELD:
+        store_release(&after.g->state, CU__G_RUNNABLE);
+        cu__runq_put(m->p, after.g);
+        hint_wake();
+        return;
+    case COPPER_AFTER_PARK:
+        finish_park(m, after.g, after.unlock);
+        return;
+    case COPPER_AFTER_EXIT:
+        finish_exit(m, after.g);
+        return;
+    }
+}
+
+struct cu__g *cu__pick(struct cu__p *p, enum cu_ready_cause *cause)
+{
+    struct cu__g *g;
+    for (;;) {
+        uint32_t tick = p->tick + 1;
+        store_relaxed(&p->tick, tick);
+        g = NULL;
+        *cause = COPPER_CAUSE_GLOBAL;
+        if (unlikely(tick % COPPER_FAIR_TICKS == 0)) {
+            g = cu__global_get(p, 1);
+        }
+        if (likely(g == NULL)) {
+            *cause = COPPER_CAUSE_QUEUE;
+            g = cu__runq_get(p);
+        }
+        if (g == NULL) {
+            *cause = COPPER_CAUSE_GLOBAL;
+            g = cu__global_get(p, COPPER_RUNQ_SIZE / 2);
+        }
+        /* one that an inspector holds still is left to the inspector */
+        if (g == NULL || likely(cu__g_apply(&g->state, CU__G_RUN))) {
+            return g;
+        }
+    }
+}
+
+/* Time on a P, for the coroutine that stops and the one that starts. */
+static noinline void account(struct cu__p *p, struct cu__g *stops)
+{
+    uint64_t ticks = cu__ticks();
+    if (stops && p->switched_ticks) {
+        bump(&stops->run_ticks, ticks - p->switched_ticks);
+    }
+    p->switched_ticks = ticks;
+    p->clock_ticks = ticks;
+}
+
+/* g is about to run here: everything that must be true when its first instruction executes. */
+static void enter(struct cu__m *m, struct cu__g *g, enum cu_ready_cause cause)
+{
+    struct cu__p *p = m->p;
+    if (unlikely(g->stack == NULL)) {
+        cu__stack_attach(p, g);
+    }
+    store_relaxed(&g->since_ticks, p->clock_ticks);
+    bump(&p->counters.switches, 1);
+    store_relaxed(&m->g, g);
+    if (EVENT_ON(RUNNING)) {
+        cu__emit_running(g->id, (int)p->index, cause);
+    }
+}
+
+/* The leaver's last words to tools and checkers. */
+static void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
+{
+    struct cu__p *p = m->p;
+    int index = (int)p->index;
+    if (EVENT_ON(ACCOUNT)) {
+        account(p, g);
+    }
+    if (kind == COPPER_AFTER_YIELD) {
+        store_relaxed(&g->since_ticks, p->clock_ticks);
+        if (EVENT_ON(YIELDED)) {
+            cu__emit_yielded(g->id, index);
+        }
+    } else if (kind == COPPER_AFTER_PARK) {
+        p->clock_ticks = cu__ticks();
+        store_relaxed(&g->since_ticks, p->clock_ticks);
+        bump(&p->counters.parks, 1);
+        if (EVENT_ON(PARKED)) {
+            cu__emit_parked(g->id, index, g->wait.reason, g->wait.object, g->wait.deadline_ns);
+        }
+    } else if (EVENT_ON(EXITED)) {
+        cu__emit_exited(g->id, index);
+    }
+    if (unlikely(g->stack->guard == COPPER_GUARD_CANARY)) {
+        cu__stack_check(g);
+    }
+}
+
+void cu__schedule(enum cu__after_kind kind, struct cu__lock *unlock)
+{
+    struct cu__m *m = cu__m();
+    struct cu__g *self = m->g;
+    enum cu_ready_cause cause;
+
+    /* choose: before leaving, while our stack is still ours */
+    struct cu__g *next = cu__pick(m->p, &cause);
+    if (next == NULL && kind == COPPER_AFTER_YIELD) {
+        return;
+    }
+
+    /* leave: what becomes of us is done by who comes after us */
+    leave(m, self, kind);
+    m->after = (struct cu__after){kind, self, unlock};
+    self->saved_errno = *m->errno_address;
+    struct cu__context *to = &m->context;
+    if (next) {
+        enter(m, next, cause);
+        to = &next->context;
+    } else {
+        store_relaxed(&m->g, NULL);
+    }
+
+    /* switch: returns when somebody chooses us, perhaps on another thread */
+    cu__depart(&self->context, to, kind == COPPER_AFTER_EXIT);
+    cu__switch(&self->context.sp, to->sp);
+    cu__arrive(&self->context);
+
+    /* arrive: see to whom we came after */
+    m = cu__m();
+    finish_switch(m);
+    *m->errno_address = self->saved_errno;
+}
+
+void cu__run(struct cu__m *m, struct cu__g *g, enum cu_ready_cause cause)
+{
+    m->p->clock_ticks = cu__ticks();
+    m->p->switched_ticks = m->p->clock_ticks;
+    enter(m, g, cause);
+    cu__depart(&m->context, &g->context, false);
+    cu__switch(&m->context.sp, g->context.sp);
+    cu__arrive(&m->context);
+    finish_switch(m);
+}
+
+void cu__coroutine_main(void)
+{
+    struct cu__m *m = cu__m();
+    struct cu__g *g = m->g;
+    cu__arrive(&g->context);
+    finish_switch(m);
+    *m->errno_address = 0;
+    g->entry(g->arg);
+    if (unlikely(cu__m() == NULL)) {
+        /* a forked child that came back from the coroutine it was forked in: there is nothing left
+         * in this process that could run */
+        exit(EXIT_SUCCESS);
+    }
+    cu__coroutine_end(g);
+}

@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: what the files of the scheduler offer each other and the primitives above them.
+ */
+#ifndef COPPER_RUNTIME_SCHEDULE_H
+#define COPPER_RUNTIME_SCHEDULE_H
+
+#include "types.h"
+
+/* sched.c: leaves the calling coroutine, as `kind` says, and runs others; returns when it runs again
+ * (YIELD with nobody else to run: at once). Parks. `unlock` is for PARK, see struct cu__after. */
+void cu__schedule(enum cu__after_kind kind, struct cu__lock *unlock);
+/* From the thread's own stack: runs g, returns when the M runs out of coroutines. */
+void cu__run(struct cu__m *m, struct cu__g *g, enum cu_ready_cause cause);
+/* The next coroutine that p can run without looking further than its own and the global queue. It
+ * is RUNNING and the caller's. NULL: none. */
+struct cu__g *cu__pick(struct cu__p *p, enum cu_ready_cause *cause);
+/* First C function on a coroutine's stack; called by cu__coroutine_entry. */
+__attribute__((noreturn)) void cu__coroutine_main(void);
+
+/* find_work.c: from the thread's own stack: a coroutine to run, RUNNING and the caller's. Sleeps
+ * until there is one. */
+struct cu__g *cu__find_work(struct cu__m *m, enum cu_ready_cause *cause);
+/* After work was put into a queue, with a full barrier between: wakes a worker if all are asleep
+ * that could take it. */
+void cu__wake_one(void);
+/* After p's earliest timer became earlier: the keeper must not sleep past it. */
+void cu__wake_keeper(int64_t deadline_ns);
+
+/* park.c */
+void cu__ready(struct cu__g *g);
+/* Puts a RUNNABLE coroutine into a queue and sees to it that somebody looks. */
+void cu__enqueue(struct cu__g *g);
+/* Waits in the list that the caller has put w into, whose lock is held and is given back: parks, or
+ * blocks a plain thread. Returns w->result. */
+int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock);
+/* Ends the wait of a waiter that was taken out of its list. Without locks held. */
+void cu__wake(struct cu__waiter *w);
+void cu__waiter_init(struct cu__waiter *w, void *value);
+void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w);
+void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w);
+void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w);
+struct cu__waiter *cu__waiters_pop(struct cu__waiters *list); /* NULL: empty */
+
+/* timer.c: makes g ready at g->wait.deadline_ns, from p's heap. g is WAITING. */
+void cu__timer_add(struct cu__p *p, struct cu__g *g);
+void cu__timer_cancel(struct cu__g *g); /* if it still is in a heap */
+/* Readies what is due in p's heap. From any worker that has a P. */
+void cu__timers_run(struct cu__p *p, int64_t now_ns);
+
+/* worker.c: starts P and M. 0 or -errno. Cheap when started. */
+int cu__start(void);
+
+/* scope.c: what quiescence counts; g->scope is not NULL. */
+void cu__scope_join(struct cu__scope *scope, struct cu__g *g);
+void cu__scope_part(struct cu__g *g);
+bool cu__scope_idle(struct cu__g *g); /* one active less; true: see cu__scope_settled */
+void cu__scope_settled(uint64_t scope_id);
+void cu__scope_busy(struct cu__g *g);
+struct cu__scope *cu__scope_current(void);
+/* Called by who sees every P idle, and by inspectors when they are done. */
+void cu__quiesce_check(void);
+/* The timer of a coroutine that waits for quiescence is due. */
+void cu__quiesce_timeout(struct cu__g *g, int64_t deadline_ns);
+void cu__scope_after_fork(void);
+
+/* inspect.c */
+void cu__inspect_after_fork(void);
+
+#endif

@@ -1,0 +1,334 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: see stack.h.
+ *
+ * Design: a slab is one mapping without reserved memory, cut into stacks of one class (a power of
+ * two), each with a guard below it:
+ *
+ *      | guard 64 KiB | lo      usable        hi | guard | lo     usable      hi | ...
+ *
+ * A guard is as wide as it is so that one large frame does not jump it. Guards come by
+ * madvise(MADV_GUARD_INSTALL) where the kernel has it: such a guard splits no mapping, so a million
+ * stacks stay a handful of mappings. Else by mprotect, which makes two mappings of each stack and
+ * so runs into vm.max_map_count near 30 000 stacks; from then on a word at the bottom is checked.
+ *
+ * A page of a stack exists once it was touched. Free stacks are kept warm in a last-in-first-out
+ * list at each P, then in a bounded global list; beyond that their pages are given back. One stack
+ * in TRIM_EVERY that returns to a P's list has pages deeper than KEEP_BYTES given back, if it has
+ * any: that bounds what one deep excursion costs at the price of one system call in so many.
+ *
+ * The first frame of neighbouring stacks starts at different offsets in the page ("colours"). All at
+ * the same offset they would share one set of the first-level cache, and switching would miss. The
+ * colours span three quarters of a page, so that a coroutine that uses little touches one page.
+ *
+ * Invariants: for each class capacity >= reserved + what the P's caches may hold back.
+ * Concurrency: a P's cache belongs to its owner; everything else has stacks.lock.
+ */
+#include "stack.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "arch.h"
+#include "report.h"
+
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL 102
+#endif
+
+#define PAGE_BYTES    4096u
+#define SLAB_STACKS   1024u                  /* of the default class, for one mapping */
+#define SLAB_BYTES    ((size_t)512 << 20)    /* the most address space of a slab of many stacks */
+#define KEEP_BYTES    (16u * 1024)
+#define TRIM_EVERY    64u
+#define WARM_MAX      256u                   /* free stacks with pages in the global list */
+#define COLOURS       64u
+#define COLOUR_STEP   48u                    /* keeps %rsp aligned to 16 */
+#define CANARY        0x6b63617473207563u
+#define CLASSES       (COPPER_STACK_CLASS_MAX + 1)
+
+/* Where the next stacks of a class are cut from. */
+struct slab {
+    char *next;
+    uint32_t left;
+    struct cu__stack *descriptors; /* `left` of them */
+};
+
+static struct {
+    struct cu__lock lock;
+    struct slab slabs[CLASSES];      /* lock */
+    struct cu__stack *free[CLASSES]; /* lock */
+    uint32_t warm;                   /* lock; of all classes */
+    uint32_t cut;                    /* lock; stacks ever cut: chooses colours */
+    uint8_t guard;                   /* lock; what new stacks get */
+    uint64_t capacity[CLASSES];      /* writer: lock; any: atomic */
+    uint64_t reserved[CLASSES];      /* any: atomic */
+} stacks;
+
+uint32_t cu__stack_class(size_t size)
+{
+    uint32_t class = COPPER_STACK_CLASS_MIN;
+    if (size == 0) {
+        return COPPER_STACK_CLASS_DEFAULT;
+    }
+    while (class <= COPPER_STACK_CLASS_MAX && ((size_t)1 << class) < size) {
+        class++;
+    }
+    return class <= COPPER_STACK_CLASS_MAX ? class : 0;
+}
+
+static size_t stride(uint32_t class)
+{
+    return ((size_t)1 << class) + COPPER_STACK_GUARD;
+}
+
+/* Called with the lock. Maps address space for more stacks, fewer when there is little. */
+static int add_slab(uint32_t class)
+{
+    size_t count = SLAB_BYTES / stride(class);
+    count = count > SLAB_STACKS ? SLAB_STACKS : count ? count : 1;
+    for (; count; count /= 2) {
+        /* descriptors first: one mapping serves both */
+        size_t head = (count * sizeof(struct cu__stack) + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
+        char *base = mmap(NULL, head + count * stride(class), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+        if (base == MAP_FAILED) {
+            continue;
+        }
+        madvise(base, head + count * stride(class), MADV_NOHUGEPAGE);
+        stacks.slabs[class] = (struct slab){.next = base + head,
+                                            .left = (uint32_t)count,
+                                            .descriptors = (struct cu__stack *)(void *)base};
+        store_relaxed(&stacks.capacity[class], stacks.capacity[class] + count);
+        return 0;
+    }
+    return -ENOMEM;
+}
+
+/* What the P's caches may hold while another P needs one. */
+static uint64_t held_back(uint32_t class)
+{
+    return class == COPPER_STACK_CLASS_DEFAULT ? cu__sched.procs * (COPPER_STACK_CACHE + 1) : 0;
+}
+
+static void install_guard(struct cu__stack *stack)
+{
+    char *guard = stack->lo - COPPER_STACK_GUARD;
+    if (stacks.guard == COPPER_GUARD_MADVISE &&
+        madvise(guard, COPPER_STACK_GUARD, MADV_GUARD_INSTALL) != 0) {
+        stacks.guard = COPPER_GUARD_MPROTECT;
+    }
+    if (stacks.guard == COPPER_GUARD_MPROTECT && mprotect(guard, COPPER_STACK_GUARD, PROT_NONE)) {
+        stacks.guard = COPPER_GUARD_CANARY;
+    }
+    stack->guard = stacks.guard;
+}
+
+/* Called with the lock, on a class with a slab that has stacks left. */
+static struct cu__stack *cut_stack(uint32_t class)
+{
+    struct slab *slab = &stacks.slabs[class];
+    struct cu__stack *stack = slab->descriptors++;
+    stack->lo = slab->next + COPPER_STACK_GUARD;
+    stack->hi = slab->next + stride(class);
+    stack->class = class;
+    stack->colour_bytes = (uint16_t)(stacks.cut++ % COLOURS * COLOUR_STEP);
+    stack->is_cold = true;
+    slab->next += stride(class);
+    slab->left--;
+    install_guard(stack);
+    return stack;
+}
+
+/* Slabs are used up one after the other: cutting what is left of the old one first keeps the
+ * capacity true. */
+static int grow(uint32_t class)
+{
+    while (stacks.slabs[class].left) {
+        struct cu__stack *stack = cut_stack(class);
+        stack->next = stacks.free[class];
+        stacks.free[class] = stack;
+    }
+    return add_slab(class);
+}
+
+int cu__stack_reserve(uint32_t class)
+{
+    uint64_t need = add_relaxed(&stacks.reserved[class], 1) + 1 + held_back(class);
+    if (likely(need <= load_relaxed(&stacks.capacity[class]))) {
+        return 0;
+    }
+    int error = 0;
+    cu__lock_take(&stacks.lock);
+    while (error == 0 && need > stacks.capacity[class]) {
+        error = grow(class);
+    }
+    cu__lock_drop(&stacks.lock);
+    if (error) {
+        cu__stack_unreserve(class);
+    }
+    return error;
+}
+
+void cu__stack_unreserve(uint32_t class)
+{
+    __atomic_fetch_sub(&stacks.reserved[class], 1, __ATOMIC_RELAXED);
+}
+
+static noinline struct cu__stack *take_global(uint32_t class)
+{
+    cu__lock_take(&stacks.lock);
+    struct cu__stack *stack = stacks.free[class];
+    if (stack) {
+        stacks.free[class] = stack->next;
+        stacks.warm -= !stack->is_cold;
+    } else {
+        cu_assert(stacks.slabs[class].left > 0); /* the reservation's promise */
+        stack = cut_stack(class);
+    }
+    cu__lock_drop(&stacks.lock);
+    return stack;
+}
+
+static void put_first_frame(struct cu__g *g)
+{
+    char *top = g->stack->hi - g->stack->colour_bytes - 64;
+    memset(top, 0, 64); /* a zero return address for who walks frame pointers */
+    struct cu__switch_frame *frame = (struct cu__switch_frame *)(void *)top - 1;
+    memset(frame, 0, sizeof(*frame));
+    frame->pc = (uint64_t)(uintptr_t)cu__coroutine_entry;
+    g->context.sp = frame;
+#if COPPER_WITH_TSAN
+    g->context.fiber = __tsan_create_fiber(0);
+#endif
+#if COPPER_WITH_ASAN
+    g->context.fake_stack = NULL;
+    g->context.stack_lo = g->stack->lo;
+    g->context.stack_size = (size_t)(g->stack->hi - g->stack->lo);
+#endif
+}
+
+void cu__stack_attach(struct cu__p *p, struct cu__g *g)
+{
+    struct cu__stack *stack = p->stacks;
+    if (likely(stack && g->stack_class == COPPER_STACK_CLASS_DEFAULT)) {
+        p->stacks = stack->next;
+        p->stacks_count--;
+    } else {
+        stack = take_global(g->stack_class);
+    }
+    stack->next = NULL;
+    stack->is_cold = false;
+    store_relaxed(&g->stack, stack);
+    if (unlikely(stack->guard == COPPER_GUARD_CANARY)) {
+        *(uint64_t *)(void *)stack->lo = CANARY;
+    }
+    put_first_frame(g);
+}
+
+/* Gives back what lies deeper than a coroutine commonly gets, when there is any. */
+static noinline void trim(struct cu__stack *stack)
+{
+    size_t bytes = (size_t)(stack->hi - stack->lo) - KEEP_BYTES;
+    unsigned char resident[256];
+    for (size_t from = 0; from < bytes; from += sizeof(resident) * PAGE_BYTES) {
+        size_t part = bytes - from;
+        part = part < sizeof(resident) * PAGE_BYTES ? part : sizeof(resident) * PAGE_BYTES;
+        if (mincore(stack->lo + from, part, resident)) {
+            return;
+        }
+        if (memchr(resident, 1, part / PAGE_BYTES)) {
+            madvise(stack->lo, bytes, MADV_DONTNEED);
+            return;
+        }
+    }
+}
+
+/* Called with the lock. */
+static void give_global(struct cu__stack *stack)
+{
+    if (stacks.warm < WARM_MAX && stack->class <= COPPER_STACK_CLASS_DEFAULT) {
+        stacks.warm++;
+    } else {
+        madvise(stack->lo, (size_t)(stack->hi - stack->lo), MADV_DONTNEED);
+        stack->is_cold = true;
+    }
+    stack->next = stacks.free[stack->class];
+    stacks.free[stack->class] = stack;
+}
+
+/* The warmer half stays with the P. */
+static noinline void spill(struct cu__p *p)
+{
+    struct cu__stack *last = p->stacks;
+    for (uint32_t i = 1; i < COPPER_STACK_CACHE / 2; i++) {
+        last = last->next;
+    }
+    struct cu__stack *stack = last->next;
+    last->next = NULL;
+    p->stacks_count = COPPER_STACK_CACHE / 2;
+    cu__lock_take(&stacks.lock);
+    while (stack) {
+        struct cu__stack *next = stack->next;
+        give_global(stack);
+        stack = next;
+    }
+    cu__lock_drop(&stacks.lock);
+}
+
+void cu__stack_detach(struct cu__p *p, struct cu__g *g)
+{
+    struct cu__stack *stack = g->stack;
+    uint32_t class = stack->class;
+#if COPPER_WITH_TSAN
+    __tsan_destroy_fiber(g->context.fiber);
+#endif
+#if COPPER_WITH_ASAN
+    __asan_unpoison_memory_region(stack->lo, (size_t)(stack->hi - stack->lo));
+#endif
+    store_relaxed(&g->stack, NULL);
+    if (unlikely(class != COPPER_STACK_CLASS_DEFAULT)) {
+        cu__lock_take(&stacks.lock);
+        give_global(stack);
+        cu__lock_drop(&stacks.lock);
+        cu__stack_unreserve(class);
+        return;
+    }
+    if (unlikely(++p->trim_tick % TRIM_EVERY == 0)) {
+        trim(stack);
+    }
+    stack->next = p->stacks;
+    p->stacks = stack;
+    if (unlikely(++p->stacks_count > COPPER_STACK_CACHE)) {
+        spill(p);
+    }
+    cu__stack_unreserve(class);
+}
+
+void cu__stack_check(const struct cu__g *g)
+{
+    if (*(const uint64_t *)(const void *)g->stack->lo != CANARY) {
+        cu__report_overflow(g);
+    }
+}
+
+bool cu__stack_guards_sig(const struct cu__stack *stack, const void *address)
+{
+    uintptr_t at = (uintptr_t)address, lo = (uintptr_t)stack->lo;
+    return at < lo && at >= lo - COPPER_STACK_GUARD;
+}
+
+const char *cu__stack_guard_mode(void)
+{
+    static const char *const names[] = {"madvise", "mprotect", "canary"};
+    return names[load_relaxed(&stacks.guard)];
+}
+
+/* The parent's stacks stay mapped: the child runs on one of them, perhaps. */
+void cu__stack_after_fork(void)
+{
+    uint8_t guard = stacks.guard;
+    memset(&stacks, 0, sizeof(stacks));
+    stacks.guard = guard;
+}

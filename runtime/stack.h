@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: stacks of coroutines: reserved, attached at the first run, cached, given back.
+ */
+#ifndef COPPER_RUNTIME_STACK_H
+#define COPPER_RUNTIME_STACK_H
+
+#include "types.h"
+
+#define COPPER_STACK_CLASS_MIN     16u /* 64 KiB */
+#define COPPER_STACK_CLASS_DEFAULT 18u /* 256 KiB */
+#define COPPER_STACK_CLASS_MAX     30u /* 1 GiB */
+#define COPPER_STACK_GUARD         (64u * 1024)
+
+/* How overflow is noticed. */
+enum cu__guard {
+    COPPER_GUARD_MADVISE,  /* guard pages without a mapping of their own */
+    COPPER_GUARD_MPROTECT, /* guard pages, two mappings a stack */
+    COPPER_GUARD_CANARY,   /* a word at the bottom, looked at when the coroutine stops */
+};
+
+/* The class for a wanted size (0: default); 0 when it is too large. */
+uint32_t cu__stack_class(size_t size);
+/* Sets address space for one more stack aside, so that attaching cannot fail for want of it.
+ * 0, -ENOMEM. */
+int cu__stack_reserve(uint32_t class);
+void cu__stack_unreserve(uint32_t class);
+/* Gives g a stack and puts the first frame on it. */
+void cu__stack_attach(struct cu__p *p, struct cu__g *g);
+/* Takes it away again, when nothing runs on it. Undoes the reservation too. */
+void cu__stack_detach(struct cu__p *p, struct cu__g *g);
+/* For stacks with a canary: reports the overflow and aborts. Called with the stack at rest. */
+void cu__stack_check(const struct cu__g *g);
+/* True when address lies in the guard below this stack. Async-signal-safe. */
+bool cu__stack_guards_sig(const struct cu__stack *stack, const void *address);
+const char *cu__stack_guard_mode(void);
+void cu__stack_after_fork(void);
+
+#endif

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the runtime's words and structures. Read this first.
+ *
+ * Glossary
+ *   G          a coroutine: a control block (struct cu__g) and, from its first run on, a stack
+ *   M          an OS thread that runs coroutines (struct cu__m)
+ *   P          the right to run coroutines, with a queue of them (struct cu__p). There are
+ *              COPPER_MAXPROCS. A thread without a P runs no coroutine.
+ *   park       G stops until somebody makes it ready
+ *   ready      G goes from waiting to runnable and into a queue
+ *   runnext    the slot of a P for the G that was made ready last: it runs next, while its data
+ *              are warm
+ *   spinning   an M that has a P but no G and looks for one
+ *   keeper     the one sleeping M whose sleep ends when the earliest timer is due
+ *   claim      an inspector holds a G still while it reads it
+ *
+ * States of a G, in struct cu__g.state (gstate.h has the transitions)
+ *
+ *      DEAD ──cu_go──> RUNNABLE ──run──> RUNNING ──exit──> DEAD
+ *                         ^  ^             │  │
+ *                         │  └────yield────┘  │
+ *                         └─ready── WAITING <─┘ park
+ *
+ *   DEAD      in a free list of registry.c; no stack. The slot is never given back to the kernel,
+ *             so that a stale pointer or id can always be looked at.
+ *   RUNNABLE  in exactly one queue (runnext, ring, global), or in the hands of who moves it between
+ *             queues. Its stack stands still. Whoever dequeues it owns it.
+ *   RUNNING   owned by the M whose m->g it is. Nobody else writes its fields, reads its stack.
+ *   WAITING   in the wait list of an object, or in a timer heap. Its stack stands still; the owner
+ *             of the list's lock decides who readies it, exactly once.
+ *   +CLAIMED  (RUNNABLE or WAITING) an inspector reads its fields and stack. Nobody runs it:
+ *   +PENDING  who would have run or readied it meanwhile sets this bit and forgets it; the
+ *             inspector puts it into a queue when it is done.
+ *
+ * A G becomes RUNNABLE or WAITING only after its M has left its stack: what to do with it is noted
+ * in m->after and done by whoever runs next on that M (finish_switch in sched.c).
+ */
+#ifndef COPPER_RUNTIME_TYPES_H
+#define COPPER_RUNTIME_TYPES_H
+
+#include <copper/go.h>
+#include <copper/hooks.h>
+#include <copper/inspect.h>
+#include <copper/label.h>
+#include <pthread.h>
+
+#include "base.h"
+#include "lock.h"
+#include "switch.h"
+
+#define COPPER_PROCS_MAX      256u          /* P */
+#define COPPER_COROUTINES_MAX (1u << 24)    /* G: slots that an id can name */
+#define COPPER_RUNQ_SIZE      256u          /* G in the ring of a P; a power of two */
+#define COPPER_NAME_SIZE      32u           /* bytes, with the end */
+#define COPPER_FAIR_TICKS     61u           /* every so many, the global queue goes first */
+#define COPPER_TIMER_TICKS    16u           /* every so many, the clock is read */
+#define COPPER_NO_WAKE        INT64_MAX     /* no timer */
+
+struct cu__m;
+struct cu__p;
+struct cu__scope;
+
+/* A pairing heap's node: the smallest deadline is the root. lock: p->timers.lock */
+struct cu__timer {
+    int64_t deadline_ns;
+    struct cu__timer *child, *next, *prev; /* prev: left sibling, or parent of a first child */
+    struct cu__p *p;                       /* whose heap; NULL when in none */
+};
+
+/* A stack's descriptor; lives as long as the process (stack.c). */
+struct cu__stack {
+    struct cu__stack *next; /* in a free list */
+    char *lo, *hi;          /* usable bytes [lo, hi); the guard lies below lo */
+    uint32_t class;         /* log2 of hi - lo */
+    uint16_t colour_bytes;  /* the first frame starts that far below hi */
+    uint8_t guard;          /* enum cu__guard */
+    bool is_cold;           /* its pages were given back */
+};
+
+/* Somebody who waits for an object: a coroutine or a plain thread. On the waiter's stack, linked
+ * into the object's list. lock: the object's, until is_queued is false; then the waker's, until it
+ * wakes; then the waiter's. */
+struct cu__waiter {
+    struct cu__waiter *next, *prev;
+    struct cu__g *g;      /* NULL: a plain thread */
+    void *value;          /* channels: what to send from or receive into */
+    uint32_t thread_wake; /* any: atomic; plain threads sleep on it */
+    int result;
+    bool is_queued;
+};
+
+struct cu__waiters {
+    struct cu__waiter *first, *last;
+};
+
+/* Why a coroutine waits; written by itself before it parks, and read by inspectors. */
+struct cu__wait {
+    enum cu_wait_reason reason;
+    enum cu_object_kind kind;
+    const void *object;
+    int64_t deadline_ns; /* 0: none */
+};
+
+/* Fields marked "any" are read by inspectors while G runs: relaxed atomics, and checked against
+ * the id afterwards. */
+struct cu__g {
+    uint32_t state;            /* any: atomic, gstate.h */
+    uint32_t slot;             /* constant */
+    struct cu__context context; /* owner: who runs or claims G */
+    struct cu__stack *stack;   /* owner; NULL before the first run */
+    struct cu__g *next;        /* lock: of the list it is in */
+    void (*entry)(void *);     /* any */
+    void *arg;
+    cu_id id;                  /* any; 0 when dead */
+    cu_id parent;              /* any */
+    const struct cu_site *site; /* any */
+    const struct cu_labels *labels; /* any */
+    struct cu__scope *scope;   /* owner */
+    uint64_t scope_id;         /* any */
+    struct cu_wg *wg;          /* owner; told when G ends */
+    uint64_t since_ticks;      /* any */
+    uint64_t created_ticks;    /* any */
+    uint64_t run_ticks;        /* any; time on a P while somebody counts */
+    struct cu__wait wait;      /* owner */
+    struct cu__waiter *waiter; /* owner; NULL: waits for time only */
+    struct cu__timer timer;
+    uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
+    int saved_errno;
+    uint8_t stack_class;
+    bool is_daemon, is_main;   /* any */
+};
+
+/* What to do with the G that was just left, once its stack is no longer in use. */
+enum cu__after_kind {
+    COPPER_AFTER_NOTHING,
+    COPPER_AFTER_YIELD,
+    COPPER_AFTER_PARK,
+    COPPER_AFTER_EXIT,
+};
+struct cu__after {
+    enum cu__after_kind kind;
+    struct cu__g *g;
+    struct cu__lock *unlock; /* PARK: released once G can be readied; may be NULL */
+};
+
+/* The longest chain of stacks a P keeps warm. */
+#define COPPER_STACK_CACHE 64u
+#define COPPER_G_CACHE     64u
+
+struct cu__counters { /* writer: who owns the P; read by anybody */
+    uint64_t created, exited, switches, parks, steals, running_ns, spinning_ns;
+};
+
+/*
+ * The right to run coroutines.
+ *
+ * owner is the M that holds it, or NULL. It changes by compare-and-swap only, also where a lock
+ * would order the two sides, because a P is a right and not a thread: a third party must be able to
+ * take it from a thread that is stuck in a system call or hogs it, and then the taking, its
+ * abandoning and the thread's own giving back all compete for this one word, exactly one wins, and
+ * the P is never lost or doubled. What is declared "owner" below may be touched by that M alone.
+ */
+struct cu__p {
+    struct cu__m *owner; /* any: atomic, by CAS */
+    uint32_t index;      /* constant */
+    uint32_t tick;       /* writer: owner; counts coroutines run */
+    uint64_t clock_ticks; /* owner: last reading, for states that need no exact time */
+    uint64_t switched_ticks; /* owner: when the current G began to run, while somebody counts */
+    uint64_t random;     /* owner */
+    struct cu__stack *stacks; /* owner: warm stacks of the default size */
+    struct cu__g *free_gs; /* owner */
+    uint32_t stacks_count, free_gs_count, trim_tick; /* owner */
+    int64_t busy_since_ns; /* any: when it last found work; 0 while idle */
+    struct cu__counters counters;
+    struct cu__p *next_idle; /* lock: sched.lock */
+
+    struct cu__g *runnext cache_aligned; /* any: atomic */
+    uint32_t head;                       /* any: atomic; advanced by whoever takes */
+    uint32_t tail;                       /* writer: owner */
+    struct cu__g *ring[COPPER_RUNQ_SIZE];
+
+    struct {
+        struct cu__lock lock;
+        struct cu__timer *root; /* lock */
+        int64_t next_ns;        /* writer: lock; read by anybody: root's deadline */
+        uint32_t counted;       /* writer: lock; timers that something will happen by */
+    } timers cache_aligned;
+} cache_aligned;
+
+struct cu__m {
+    struct cu__g *g; /* writer: itself; read by its own signal handlers: what runs, or NULL */
+    struct cu__p *p; /* itself; NULL while asleep */
+    struct cu__context context; /* the thread's own stack: the scheduler's loop */
+    struct cu__after after;     /* itself */
+    int *errno_address;         /* constant: this thread's errno */
+    bool is_spinning;           /* itself, and who wakes it */
+    struct cu__p *next_p;       /* lock: sched.lock; the P that a waker hands over */
+    struct cu__m *next_idle;    /* lock: sched.lock */
+    bool is_idle;               /* lock: sched.lock */
+    uint32_t wake;              /* any: atomic; it sleeps on this word */
+    uint32_t index;
+    int32_t tid;
+    pthread_t thread;
+};
+
+/* The one instance of what all M share. Counters beside the locks they need. */
+struct cu__sched {
+    struct cu__lock lock;
+    struct cu__g *global_first, *global_last; /* lock */
+    uint32_t global_count cache_aligned;      /* writer: lock; read by anybody */
+    uint32_t idle_count;                      /* writer: lock; P without an owner */
+    uint32_t spinning_count;                  /* any: atomic */
+    struct cu__p *idle_ps;                    /* lock */
+    struct cu__m *idle_ms;                    /* lock */
+    struct cu__m *keeper;                     /* any: atomic, by CAS */
+    int64_t keeper_until_ns;                  /* writer: keeper; read by who adds timers */
+    uint32_t inspecting_count;                /* any: atomic; inspections under way */
+    uint32_t quiesce_count;                   /* any: atomic; who waits for everything to be idle */
+    uint32_t procs;                           /* constant once started */
+    uint32_t is_started;                      /* any: atomic */
+    uint32_t threads;                         /* any: atomic; workers alive */
+    struct cu__counters foreign;              /* any: atomic adds; what plain threads did */
+    struct cu__p *ps;                         /* constant once started */
+    struct cu__m *ms;                         /* constant once started */
+};
+extern struct cu__sched cu__sched;
+
+#endif

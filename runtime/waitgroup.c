@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the wait group.
+ *
+ * Design: one word holds the counter (upper half, signed) and the number of waiters (lower half), so
+ * that whoever brings the counter to zero knows in the same instruction whether anybody waits, and
+ * touches the group no more if not: it may be gone. With waiters, the step to zero is made under the
+ * stripe and takes all of them out together with it, so that nobody who comes later is among them.
+ */
+#include <copper/sync.h>
+#include <errno.h>
+
+#include "report.h"
+#include "schedule.h"
+#include "spawn.h"
+#include "sync_int.h"
+#include "tls.h"
+
+#define COUNT_SHIFT 32
+
+static struct cu__wg *inside(cu_wg *wg)
+{
+    return (struct cu__wg *)(void *)wg;
+}
+
+/* The word after adding n; aborts when that is no valid counter. */
+static uint64_t added(struct cu__wg *wg, uint64_t word, int64_t n)
+{
+    int64_t count = cu__wg_count(word);
+    if (unlikely(__builtin_add_overflow(count, n, &count) || count < 0 || count > INT32_MAX)) {
+        cu__misuse(count < 0 ? "negative counter in the wait group at %p"
+                             : "counter out of range in the wait group at %p",
+                   (void *)wg);
+    }
+    return (uint64_t)count << COUNT_SHIFT | (uint32_t)word;
+}
+
+/* To zero, or away from it again, while somebody waits. */
+static noinline void add_slowly(struct cu__wg *wg, int64_t n)
+{
+    struct cu__lock *stripe = cu__stripe(wg);
+    struct cu__waiter *chain = NULL;
+    uint64_t word, wanted;
+    cu__lock_take(stripe);
+    word = load_relaxed(&wg->word);
+    do {
+        wanted = added(wg, word, n);
+        if (cu__wg_count(wanted) == 0) {
+            wanted = 0;
+        }
+    } while (!cas_seq(&wg->word, &word, wanted));
+    if (cu__wg_count(wanted) == 0) {
+        chain = wg->waiters.first;
+        wg->waiters = (struct cu__waiters){NULL, NULL};
+        for (struct cu__waiter *w = chain; w; w = w->next) {
+            w->is_queued = false;
+        }
+    }
+    cu__lock_drop(stripe);
+    for (struct cu__waiter *next; chain; chain = next) {
+        next = chain->next;
+        cu__wake(chain);
+    }
+}
+
+void cu_wg_add(cu_wg *public, int64_t n)
+{
+    struct cu__wg *wg = inside(public);
+    uint64_t word = load_relaxed(&wg->word), wanted;
+    do {
+        wanted = added(wg, word, n);
+        if (cu__wg_count(wanted) == 0 && (uint32_t)word != 0) {
+            add_slowly(wg, n);
+            return;
+        }
+    } while (!cas_seq(&wg->word, &word, wanted));
+}
+
+void cu_wg_done(cu_wg *wg)
+{
+    cu_wg_add(wg, -1);
+}
+
+void cu_wg_wait(cu_wg *public)
+{
+    struct cu__wg *wg = inside(public);
+    uint64_t word = load_acquire(&wg->word);
+    if (cu__wg_count(word) == 0) {
+        return;
+    }
+    struct cu__lock *stripe = cu__stripe(wg);
+    struct cu__waiter self;
+    struct cu__wait why = {.reason = COPPER_WAIT_WG_WAIT, .kind = COPPER_OBJECT_WG, .object = wg};
+    cu__lock_take(stripe);
+    do {
+        if (cu__wg_count(word) == 0) {
+            cu__lock_drop(stripe);
+            return;
+        }
+    } while (!cas_seq(&wg->word, &word, word + 1));
+    cu__waiter_init(&self, NULL);
+    cu__waiters_add(&wg->waiters, &self);
+    cu__wait(&self, &why, stripe);
+}
+
+cu_id cu_wg_go_site(cu_wg *wg, void (*fn)(void *), void *arg, const struct cu_site *site)
+{
+    struct cu_go_options options = {COPPER_GO_OPTIONS, .site = site};
+    cu_wg_add(wg, 1);
+    cu_id id = cu__spawn(
+        &(struct cu__spawn){.fn = fn, .arg = arg, .options = &options, .wg = wg});
+    if (id < 0) {
+        cu_wg_add(wg, -1);
+    }
+    return id;
+}
+
+cu_id(cu_wg_go)(cu_wg *wg, void (*fn)(void *), void *arg)
+{
+    return cu_wg_go_site(wg, fn, arg, NULL);
+}
+
+_Static_assert(sizeof(struct cu__wg) <= sizeof(cu_wg), "the public size is fixed");
