@@ -17,8 +17,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define COPPER_TEMPORARY_SUFFIX 32 /* bytes of ".PID.SERIAL.tmp" and its zero */
-#define COPPER_TEMPORARY_TRIES 100 /* names taken by leftovers of a killed process of our pid */
+#define COPPER_TEMPORARY_SUFFIX 32  /* bytes of ".PID.SERIAL.tmp" and its zero */
+#define COPPER_TEMPORARY_TRIES  100 /* names taken by leftovers of a killed process of our pid */
 
 static int write_to_fd(void *ctx, const void *bytes, size_t n)
 {

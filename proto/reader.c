@@ -365,12 +365,10 @@ static int read_label(struct reader *r, const Label *label, uint32_t *ids, size_
         (err = find_string(r, label->str, "label of sample", where, &record.str)) ||
         (err = find_string(r, label->num_unit, "unit of a label of sample", where, &record.unit)))
         return err;
-    const char *key = cu__text(r->p, record.key);
-    if (!*key)
+    if (!*cu__text(r->p, record.key))
         return fail(r, -EBADMSG, "sample %" PRIu64 ": a label has an empty key", where);
     if (record.str && (record.num || record.unit))
-        return fail(r, -EBADMSG, "sample %" PRIu64 ": label \"%s\" has a text and a number", where,
-                    key);
+        return fail(r, -EBADMSG, "sample %" PRIu64 ": a label has a text and a number", where);
     if (!record.str && !record.num && !record.unit)
         return 0;
     ids[*n] = cu__intern_label(r->p, &record);

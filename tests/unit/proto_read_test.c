@@ -338,7 +338,7 @@ static void bad_samples(void **state)
                 "unit of a label of sample 0: string 3 is not in the table of 3");
     REFUSE_WITH(2, "\x10\x01\x1a\x02\x18\x03", "sample 0: a label has an empty key");
     REFUSE_WITH(2, "\x10\x01\x1a\x06\x08\x01\x10\x02\x18\x03",
-                "sample 0: label \"a\" has a text and a number");
+                "sample 0: a label has a text and a number");
     struct bytes b = {0};
     bytes_text(&b, 6, "");
     BYTES_MESSAGE(&b, 2, {2, 1});
