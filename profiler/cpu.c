@@ -19,6 +19,7 @@
  */
 #include "cpu_int.h"
 #include "encode.h"
+#include "finish.h"
 
 #include <copper/inspect.h>
 #include <copper/profiler.h>
@@ -245,7 +246,7 @@ static bool wait_for(int64_t duration_ns, cu__is_gone_fn *is_gone, void *ctx)
     int64_t deadline = cu__now_ns() + duration_ns;
     for (;;) {
         int64_t left = deadline - cu__now_ns();
-        if (left <= 0) {
+        if (left <= 0 || cu__is_finishing()) {
             return true;
         }
         if (is_gone && is_gone(ctx)) {

@@ -20,6 +20,7 @@
     X(PRELOAD_NAMES)                                                                               \
     X(PRELOAD_PID)                                                                                 \
     X(PRELOAD_QUIET)                                                                               \
+    X(PRELOAD_RECORD)                                                                              \
     X(SCHED_SEED)                                                                                  \
     X(TEST_TIMEOUT)                                                                                \
     X(TOKEN_FILE)                                                                                  \

@@ -11,6 +11,7 @@
 #include "routes.h"
 
 #include "census.h"
+#include "finish.h"
 #include "http_query.h"
 #include "kernel_threads.h"
 
@@ -50,18 +51,45 @@ static bool allow_seconds(struct cu__answer *a, int64_t seconds)
     return true;
 }
 
+/* The window asked for, ns: ?ms= (ours: parts of a second), else ?seconds= as in Go, where what cannot
+ * be parsed is the default. 0: the error was answered. */
+static int64_t window_ns(struct cu__answer *a, const char *query)
+{
+    int64_t ms = cu__query_int(query, "ms"), seconds = cu__query_int(query, "seconds");
+    if (ms > 0) {
+        return allow_seconds(a, ms / 1000) ? ms * 1000000 : 0;
+    }
+    if (seconds <= 0) {
+        seconds = COPPER_PROFILE_SECONDS_DEFAULT;
+    }
+    return allow_seconds(a, seconds) ? seconds * 1000000000 : 0;
+}
+
 /* ---- CPU ---------------------------------------------------------------------------------------
  */
+
+static void send_profile(struct cu__answer *a, int64_t duration_ns, int hz)
+{
+    struct cu_pprof *p = NULL;
+    char error[COPPER_ERROR_MAX] = "";
+    int err = cu__cpu_profile(duration_ns, hz, cu__answer_is_gone, a, &p, error);
+    if (err) {
+        cu__answer_error(a, 500, "Could not enable CPU profiling: %s",
+                         error[0] ? error : strerror(-err));
+        return;
+    }
+    if (cu__answer_begin(a, COPPER_TYPE_BINARY, "profile")) {
+        a->err = cu_pprof_write(p, cu__answer_write, a);
+    }
+    cu_pprof_free(p);
+}
 
 void cu__serve_profile(struct cu__answer *a)
 {
     const char *query = a->request->query;
     char text[COPPER_QUERY_VALUE_MAX];
-    int64_t seconds = cu__query_int(query, "seconds"), hz = 0;
-    if (seconds <= 0) {
-        seconds = COPPER_PROFILE_SECONDS_DEFAULT; /* no error, as in Go */
-    }
-    if (!allow_seconds(a, seconds)) {
+    int64_t hz = 0, duration_ns = window_ns(a, query);
+    if (duration_ns == 0) {
         return;
     }
     if (cu__query_value(query, "hz", text) && text[0] &&
@@ -74,18 +102,9 @@ void cu__serve_profile(struct cu__answer *a)
         cu__answer_begin(a, COPPER_TYPE_BINARY, "profile");
         return;
     }
-    struct cu_pprof *p = NULL;
-    char error[COPPER_ERROR_MAX] = "";
-    int err = cu__cpu_profile(seconds * 1000000000, (int)hz, cu__answer_is_gone, a, &p, error);
-    if (err) {
-        cu__answer_error(a, 500, "Could not enable CPU profiling: %s",
-                         error[0] ? error : strerror(-err));
-        return;
-    }
-    if (cu__answer_begin(a, COPPER_TYPE_BINARY, "profile")) {
-        a->err = cu_pprof_write(p, cu__answer_write, a);
-    }
-    cu_pprof_free(p);
+    cu__window_begin();
+    send_profile(a, duration_ns, (int)hz);
+    cu__window_end();
 }
 
 /* ---- lists of stacks ---------------------------------------------------------------------------

@@ -16,7 +16,7 @@
 static void become_program(const struct cu__launch *l, const sigset_t *mask, int report)
 {
     sigprocmask(SIG_SETMASK, mask, NULL);
-    int error = cu__launch_exec(l, true); /* the recorder says what there is to say */
+    int error = cu__launch_exec(l);
     ssize_t ignored = write(report, &error, sizeof error);
     (void)ignored;
     _exit(COPPER_EXIT_CANNOT_RUN);

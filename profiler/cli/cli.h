@@ -26,7 +26,7 @@ enum cu__exit {
 #define COPPER_CLI_ANY_PORT   "127.0.0.1:0"
 #define COPPER_CLI_ERROR_MAX  512
 #define COPPER_NAME_MAX       64 /* of a process, as printed */
-#define COPPER_ADDRESS_MAX    64
+#define COPPER_ADDRESS_MAX    96
 
 struct cu__options {
     const char *verb;

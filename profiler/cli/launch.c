@@ -50,9 +50,10 @@ static int find_shim(char out[PATH_MAX])
     return COPPER_EXIT_FAILED;
 }
 
-int cu__launch_prepare(const struct cu__options *o, struct cu__launch *out)
+int cu__launch_prepare(const struct cu__options *o, bool is_recorded, struct cu__launch *out)
 {
     out->options = o;
+    out->is_recorded = is_recorded;
     int status = find_shim(out->shim);
     if (!status) {
         status = cu__program_find(o->program[0], out->program);
@@ -92,7 +93,7 @@ static int set_text(const char *name, const char *value)
     return (value ? setenv(name, value, 1) : unsetenv(name)) ? errno : 0;
 }
 
-static int set_environment(const struct cu__launch *l, bool is_quiet)
+static int set_environment(const struct cu__launch *l)
 {
     const struct cu__options *o = l->options;
     char pid[24];
@@ -100,7 +101,8 @@ static int set_environment(const struct cu__launch *l, bool is_quiet)
     int error = prepend_preload(l->shim);
     error = error ? error : set_text("COPPER_PRELOAD_PID", pid);
     error = error ? error : set_text("COPPER_PRELOAD_HTTP", l->address);
-    error = error ? error : set_flag("COPPER_PRELOAD_QUIET", is_quiet);
+    error = error ? error : set_flag("COPPER_PRELOAD_QUIET", o->is_quiet || l->is_recorded);
+    error = error ? error : set_flag("COPPER_PRELOAD_RECORD", l->is_recorded);
     error = error ? error : set_flag("COPPER_PRELOAD_FOLLOW", o->is_follow);
     error = error ? error : set_text("COPPER_PRELOAD_NAMES", o->follow_names);
     if (!error && o->is_leakcheck) {
@@ -109,9 +111,9 @@ static int set_environment(const struct cu__launch *l, bool is_quiet)
     return error;
 }
 
-int cu__launch_exec(const struct cu__launch *l, bool is_quiet)
+int cu__launch_exec(const struct cu__launch *l)
 {
-    int error = set_environment(l, is_quiet);
+    int error = set_environment(l);
     if (!error) {
         execvp(l->program, l->options->program);
         error = errno;
@@ -128,9 +130,9 @@ int cu__launch_failed(const struct cu__launch *l, int error)
 int cu__run(const struct cu__options *o)
 {
     struct cu__launch l;
-    int status = cu__launch_prepare(o, &l);
+    int status = cu__launch_prepare(o, false, &l);
     if (status) {
         return status;
     }
-    return cu__launch_failed(&l, cu__launch_exec(&l, o->is_quiet));
+    return cu__launch_failed(&l, cu__launch_exec(&l));
 }

@@ -165,7 +165,8 @@ static int write_recording(struct recording *r)
 {
     struct cu__windows *w = &r->windows;
     char path[PATH_MAX];
-    if (!w->profile) {
+    struct cu_pprof *profile = w->gathered.profile;
+    if (!profile) {
         if (!w->was_served) {
             cu__error("%s[%d] ended before it could be asked, or never served", r->name,
                       (int)r->pid);
@@ -179,18 +180,20 @@ static int write_recording(struct recording *r)
         cu__error("-o %s: the file name is too long", r->options->output);
         return COPPER_EXIT_FAILED;
     }
-    int err = cu_pprof_write_file(w->profile, path);
+    cu__gather_finish(&w->gathered, w->lost);
+    int err = cu_pprof_write_file(profile, path);
     if (err) {
         cu__error("%s: %s", path, strerror(-err));
         return COPPER_EXIT_FAILED;
     }
     if (!r->options->is_quiet) {
-        say_what_was_written(w->profile, path);
+        say_what_was_written(profile, path);
         if (w->lost && !r->has_ended) {
-            cu__note("%u of %u windows are missing: %s", w->lost, w->lost + w->merged, w->error);
+            cu__note("%u of %u windows are missing: %s", w->lost, w->lost + w->gathered.windows,
+                     w->error);
         }
-        cu__report_table(w->profile);
-        cu__report_symbols(w->profile);
+        cu__report_table(profile);
+        cu__report_symbols(profile);
     }
     return 0;
 }
@@ -226,7 +229,7 @@ static int record(struct recording *r)
         check_attached(r);
     }
     cu__windows_end(&r->windows);
-    cu_pprof_free(r->windows.profile);
+    cu__gather_free(&r->windows.gathered);
     return failure;
 }
 
@@ -240,7 +243,7 @@ static int record_program(struct recording *r)
 {
     struct cu__launch l;
     sigset_t old;
-    int status = cu__launch_prepare(r->options, &l);
+    int status = cu__launch_prepare(r->options, true, &l);
     if (status) {
         return status;
     }

@@ -55,17 +55,10 @@ static void merge(struct cu__windows *w, const char *body, size_t n)
         lose(w, error);
         return;
     }
-    if (!w->profile) {
-        w->profile = p;
-        w->merged++;
-        return;
-    }
-    int err = cu_pprof_merge(w->profile, p);
+    int err = cu__gather(&w->gathered, p);
     cu_pprof_free(p);
     if (err) {
         lose(w, strerror(-err));
-    } else {
-        w->merged++;
     }
 }
 
@@ -107,8 +100,8 @@ static void open_window(struct cu__windows *w, struct cu__window *each, int64_t 
         return;
     }
     char path[128];
-    int n = snprintf(path, sizeof path, "/debug/pprof/profile?seconds=%.3f",
-                     (double)length / (double)COPPER_NS_PER_SECOND);
+    int n = snprintf(path, sizeof path, "/debug/pprof/profile?ms=%lld",
+                     (long long)(length / COPPER_NS_PER_MS));
     if (w->hz) {
         snprintf(path + n, sizeof path - (size_t)n, "&hz=%d", w->hz);
     }

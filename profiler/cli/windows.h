@@ -5,9 +5,9 @@
  *
  * Design. A window's answer arrives a little after the window has ended, because the process encodes
  * it then. The next window is asked for when the time of the last one is over, not when its answer
- * is there, so that two windows touch to within the time of a connect. Windows begin short, so that
- * a program of a fraction of a second leaves something, and grow to one second: that is what a
- * killed program can take with it.
+ * is there, so that two windows touch to within the time of a connect. A program that exits answers
+ * the window under way early (profiler/finish.h); one that is killed takes it along, so windows are
+ * short: the first ones a fraction of a second, then one second.
  *
  * A process that execs another program is lost for a moment and then serves again at another
  * address; an address is looked up whenever one fails.
@@ -16,9 +16,9 @@
 #define COPPER_CLI_WINDOWS_H
 
 #include "fetch.h"
+#include "gather.h"
 #include "targets.h"
 
-#include <copper/pprof.h>
 #include <poll.h>
 
 #define COPPER_WINDOWS_MAX 8 /* under way at once */
@@ -40,8 +40,8 @@ struct cu__windows {
     int64_t length_ns;
     int64_t limit_ns; /* no window beyond this time; INT64_MAX: none */
     struct cu__window window[COPPER_WINDOWS_MAX];
-    struct cu_pprof *profile; /* what has come so far; NULL: nothing */
-    unsigned merged, lost;
+    struct cu__gathered gathered; /* what has come so far; the caller frees it */
+    unsigned lost;
     char error[COPPER_CLI_ERROR_MAX]; /* why the last window was lost */
 };
 
@@ -56,7 +56,7 @@ int64_t cu__windows_step(struct cu__windows *w);
 /* No more windows; those under way are finished by further steps. */
 void cu__windows_stop(struct cu__windows *w);
 bool cu__windows_are_done(const struct cu__windows *w);
-/* Closes what is under way. The profile is the caller's. */
+/* Closes what is under way. */
 void cu__windows_end(struct cu__windows *w);
 
 #endif

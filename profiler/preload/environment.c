@@ -20,10 +20,11 @@ static bool entry_is(const char *start, const char *end, const char *file)
     return (size_t)(end - base) == n && memcmp(base, file, n) == 0;
 }
 
-/* Copies the entries to be kept over the list itself; never grows. */
+/* Copies the entries to be kept over the list itself; never grows. What is left behind is wiped, since
+ * /proc/PID/environ shows it. */
 static void filter_list(char *list, const char *file)
 {
-    char *out = list;
+    char *out = list, *list_end = list + strlen(list);
     for (char *at = list; *at != '\0';) {
         char *end = at;
         while (*end != '\0' && !is_separator(*end)) {
@@ -39,7 +40,7 @@ static void filter_list(char *list, const char *file)
         }
         at = next;
     }
-    *out = '\0';
+    memset(out, '\0', (size_t)(list_end - out));
 }
 
 void cu__environment_leave_preload(const char *file)

@@ -11,6 +11,7 @@
  *   COPPER_PRELOAD_HTTP=H:P    where process N serves (default: a free loopback port). Others serve
  *                              on a free port, since two cannot have the same
  *   COPPER_PRELOAD_QUIET=1     no line about where we serve
+ *   COPPER_PRELOAD_RECORD=1    process N is being recorded: at exit the windows under way are answered
  *
  * A process that is not meant is left exactly as it would be without us: no thread, signal handler,
  * descriptor or output, and, unless children are to be followed, its own children do not inherit us.
@@ -36,6 +37,8 @@
 typedef int activate_fn(const char *http_address, bool is_quiet);
 
 struct cu__wrap_hooks cu__wrap_hooks;
+
+static cu__wrap_fn *finish_recording; /* NULL: nobody records. Set before main */
 
 static void say(const char *what, const char *detail)
 {
@@ -97,7 +100,7 @@ static cu__wrap_fn *hook(void *profiler, const char *name)
     return fn ? fn : nothing;
 }
 
-static void activate(const char *folder, const char *address, bool is_quiet)
+static void activate(const char *folder, const char *address, bool is_quiet, bool is_recorded)
 {
     void *profiler = open_profiler(folder);
     if (!profiler) {
@@ -117,6 +120,7 @@ static void activate(const char *folder, const char *address, bool is_quiet)
     atomic_store_explicit(&hooks->modules_closed, hook(profiler, "cu_modules_closed_sig"),
                           memory_order_relaxed);
     if (start(address, is_quiet) == 0) { /* says itself what went wrong */
+        finish_recording = is_recorded ? hook(profiler, "cu_preload_finish") : NULL;
         /* pairs with cu__wrap_is_active */
         atomic_store_explicit(&hooks->pid, getpid(), memory_order_release);
     }
@@ -152,11 +156,20 @@ __attribute__((constructor)) static void begin(void)
         if (w.is_meant) {
             const char *address = w.is_target ? secure_getenv("COPPER_PRELOAD_HTTP") : NULL;
             activate(folder, address ? address : COPPER_PRELOAD_ANY_PORT,
-                     is_set("COPPER_PRELOAD_QUIET"));
+                     is_set("COPPER_PRELOAD_QUIET"),
+                     w.is_target && is_set("COPPER_PRELOAD_RECORD"));
         } else if (!w.is_followed) {
             cu__environment_leave_preload(file);
             cu__environment_remove("COPPER_PRELOAD_");
         }
     }
     errno = saved_errno;
+}
+
+/* At exit, in the process that was activated and not in its forked children. */
+__attribute__((destructor)) static void end(void)
+{
+    if (finish_recording && cu__wrap_is_active()) {
+        finish_recording();
+    }
 }

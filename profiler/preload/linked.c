@@ -8,6 +8,13 @@
 #include "profiles.h"
 #include <copper/stacks.h>
 
+/* The shim's way to the same hook. */
+__attribute__((visibility("default"))) void cu_profiler_thread_started(void);
+void cu_profiler_thread_started(void)
+{
+    cu__thread_started();
+}
+
 struct cu__wrap_hooks cu__wrap_hooks = {
     .thread_started = cu__thread_started,
     .modules_closing = cu_modules_closing_sig,

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""See harmless.sh. For each loop: one window over the whole time, whose sum is compared with the
+kernel's CPU time of the process over the same time, and beside it short windows back to back."""
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+
+from support import PROGRAMS, Profile, Serving, check, equal, fetch, finish
+
+LOOPS = ["dl", "malloc", "throw", "fork", "exec", "thread", "blocked", "mixed"]
+HZ = 10000
+SHARE = 0.9
+LEAST_CPU = 0.05  # seconds; below, a share says nothing
+HANG = 60  # seconds more than asked for
+
+
+def cpu_seconds(pid):
+    """CPU time of the process by the kernel's clock, without that of the profiler's own threads."""
+    total = time.clock_gettime((~pid << 3) | 2)
+    for tid in os.listdir(f"/proc/{pid}/task"):
+        try:
+            with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as f:
+                name = f.read()
+            if name.startswith(("copper", "civetweb")):
+                total -= time.clock_gettime((~int(tid) << 3) | 6)
+        except (OSError, ProcessLookupError):
+            pass
+    return total
+
+
+class Windows:
+    """Short windows back to back, until stopped."""
+
+    def __init__(self, url):
+        self.url, self.done, self.errors, self.stopped = url, 0, [], False
+        self.thread = threading.Thread(target=self.go)
+        self.thread.start()
+
+    def go(self):
+        while not self.stopped:
+            try:
+                Profile(fetch(f"{self.url}profile?hz={HZ}&seconds=1"))
+                self.done += 1
+            except Exception as error:  # noqa: whatever it is, it is reported
+                if not self.stopped:
+                    self.errors.append(repr(error))
+                    time.sleep(0.1)
+
+    def stop(self):
+        self.stopped = True
+        self.thread.join()
+
+
+def measure(s, seconds):
+    """(CPU time by the kernel, CPU time in samples, the profile)."""
+    answer = {}
+
+    def long_window():
+        answer["profile"] = Profile(fetch(f"{s.url}profile?hz={HZ}&seconds={seconds}", seconds + HANG))
+
+    thread = threading.Thread(target=long_window)
+    before, started = cpu_seconds(s.pid), time.monotonic()
+    thread.start()
+    time.sleep(max(0, started + seconds - time.monotonic()))
+    kernel = cpu_seconds(s.pid) - before
+    thread.join()
+    profile = answer["profile"]
+    return kernel, profile.total() / 1e9, profile
+
+
+def one_loop(name, seconds):
+    command = [f"{PROGRAMS}/preload.loops", name, str(seconds + 2.5)]
+    with Serving(*command, options=["--http", "127.0.0.1:0"], stdout=subprocess.PIPE, text=True) as s:
+        windows = Windows(s.url)
+        time.sleep(0.2)
+        try:
+            kernel, sampled, profile = measure(s, seconds)
+        finally:
+            windows.stop()
+        try:
+            stdout, _ = s.process.communicate(timeout=seconds + HANG)
+        except subprocess.TimeoutExpired:
+            check(f"{name}: ends", False)
+            return
+        equal(f"{name}: status", s.process.returncode, 0)
+        rounds = re.search(r"rounds=(\d+)", stdout)
+        check(f"{name}: did its rounds", rounds and int(rounds.group(1)) > 0, stdout)
+        equal(f"{name}: nothing but our line on stderr", s.stderr().count("\n"), 1)
+        check(f"{name}: windows beside it", windows.done > 0 and not windows.errors, windows.errors)
+        share = sampled / kernel
+        incomplete = [c for c in profile.comments if "incomplete" in c or "not sampled" in c]
+        print(f"{name:8} {seconds} s: {rounds.group(1) if rounds else '?':>9} rounds, kernel CPU "
+              f"{kernel:7.3f} s, in samples {sampled:7.3f} s ({100 * share:5.1f} %), "
+              f"{windows.done} windows beside; {'; '.join(incomplete)}", flush=True)
+        check(f"{name}: at least {100 * SHARE:.0f} % of the CPU time is in samples",
+              share >= SHARE or kernel < LEAST_CPU, kernel, sampled, profile.comments)
+        check(f"{name}: and not more than there was", share <= 1.1 or kernel < LEAST_CPU, kernel,
+              sampled, profile.comments)
+
+
+def main():
+    seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
+    for name in sys.argv[2:] or LOOPS:
+        one_loop(name, seconds)
+    finish()
+
+
+main()

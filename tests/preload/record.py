@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`copper record`: a file is left whatever ends the program; the exit status stays the program's."""
+import os
+import pty
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+from support import (COPPER, LIMIT, PROGRAMS, Profile, Serving, check, environment, equal, finish,
+                     kill_quietly, run, wait_until)
+
+BUSY = f"{PROGRAMS}/preload.loops"
+
+
+def read(path):
+    with open(path, "rb") as f:
+        return Profile(f.read())
+
+
+def in_folder(test):
+    with tempfile.TemporaryDirectory() as folder:
+        test(folder)
+
+
+def to_the_end(folder):
+    result = run([COPPER, "record", "-o", f"{folder}/f", "--", BUSY, "busy", "3"])
+    equal("recorded: status", result.returncode, 0)
+    cpu = float(re.search(r"cpu=([0-9.]+)", result.stdout).group(1))
+    p = read(f"{folder}/f")
+    got = p.total() / 1e9
+    print(f"a program of {cpu:.2f} s CPU: {got:.2f} s recorded")
+    check("at least all but the last second", got > cpu - 1.2, got, cpu)
+    check("and not more", got < cpu * 1.1 + 0.1, got, cpu)
+    check("the table names the loop", re.search(r"%\s+burn$", result.stderr, re.M), result.stderr)
+    check("says what it wrote", f"copper: {folder}/f: " in result.stderr, result.stderr)
+    rows = re.findall(r"^ +([0-9.]+)s +([0-9.]+)% +([0-9.]+)s +([0-9.]+)%  (.*)$", result.stderr, re.M)
+    check("ten rows at most", 1 <= len(rows) <= 10, rows)
+    check("hottest first", [float(r[0]) for r in rows] == sorted((float(r[0]) for r in rows),
+                                                                reverse=True), rows)
+    flat = p.flat()
+    check("flat is the profile's", abs(float(rows[0][0]) - flat[rows[0][4]] / 1e9) < 0.006, rows, flat)
+
+
+def short_program(folder):
+    result = run([COPPER, "record", "-o", f"{folder}/f", "--", BUSY, "busy", "0.9"])
+    equal("a short program: status", result.returncode, 0)
+    check("a short program leaves something", os.path.exists(f"{folder}/f") and
+          read(f"{folder}/f").total() > 0.3e9, result.stderr)
+
+
+def statuses(folder):
+    result = run([COPPER, "record", "-o", f"{folder}/f", "--", "bash", "-c",
+                  f"{BUSY} busy 0.1; exit 37"])
+    equal("exit status is the program's", result.returncode, 37)
+    result = run([COPPER, "record", "-o", f"{folder}/f", "--", "sh", "-c", "kill -SEGV $$"])
+    equal("a signal is 128 + its number", result.returncode, 128 + signal.SIGSEGV)
+    result = run([COPPER, "record", "-o", "/no/such/folder/f", "--", BUSY, "busy", "2"])
+    equal("a file that cannot be written: status", result.returncode, 0)
+    check("... and one line", "copper: /no/such/folder/f: No such file" in result.stderr,
+          result.stderr)
+
+
+def quiet(folder):
+    result = run([COPPER, "record", "--quiet", "-o", f"{folder}/f", "--", BUSY, "busy", "2.5"])
+    equal("--quiet", result.stderr, "")
+    check("... still records", read(f"{folder}/f").total() > 1e9)
+
+
+def patterns(folder):
+    result = run([COPPER, "record", "-o", f"{folder}/%e-%h-%p-%%-%x", "--", BUSY, "busy", "2.2"])
+    names = os.listdir(folder)
+    host = socket.gethostname()
+    check("-o's patterns", len(names) == 1 and re.fullmatch(
+        rf"preload\.loops-{re.escape(host)}-\d+-%-%x", names[0]), names, result.stderr)
+    os.remove(f"{folder}/{names[0]}")
+    run([COPPER, "record", "--", BUSY, "busy", "2.2"], cwd=folder)
+    names = os.listdir(folder)
+    check("the default name", len(names) == 1 and re.fullmatch(
+        r"preload\.loops\.\d+\.cpu\.pb\.gz", names[0]), names)
+
+
+def child_of(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="utf-8") as f:
+        return [int(p) for p in f.read().split()]
+
+
+def killed(folder):
+    """SIGKILL of the program, SIGTERM and Ctrl-C at the recorder: a file each time."""
+    for name, send, status in (
+            ("SIGKILL of the program", lambda p, c: os.kill(c, signal.SIGKILL), 128 + signal.SIGKILL),
+            ("SIGTERM is passed on", lambda p, c: p.send_signal(signal.SIGTERM), 128 + signal.SIGTERM),
+            ("SIGINT is passed on", lambda p, c: p.send_signal(signal.SIGINT), 128 + signal.SIGINT)):
+        path = f"{folder}/{signal.Signals(status - 128).name}"
+        process = subprocess.Popen([COPPER, "record", "-o", path, "--", BUSY, "busy", "60"],
+                                   stderr=subprocess.PIPE, text=True, env=environment())
+        try:
+            time.sleep(3.5)
+            pid = child_of(process.pid)[0]
+            send(process, pid)
+            stderr = process.communicate(timeout=LIMIT)[1]
+            equal(f"{name}: status", process.returncode, status)
+            got = read(path).total() / 1e9 if os.path.exists(path) else 0
+            check(f"{name}: the file has the time before", 1.8 < got < 4, got, stderr)
+            check(f"{name}: the table", "burn" in stderr, stderr)
+        finally:
+            process.kill()
+            process.communicate()
+            kill_quietly(pid)
+
+
+def from_terminal(folder):
+    """Ctrl-C at a terminal reaches both; the recorder outlives the program."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execve(COPPER, [COPPER, "record", "-o", f"{folder}/tty", "--", BUSY, "busy", "60"],
+                  environment())
+    seen = b""
+    time.sleep(3)
+    os.write(terminal, b"\x03")
+    try:
+        while True:
+            piece = os.read(terminal, 65536)
+            if not piece:
+                break
+            seen += piece
+    except OSError:
+        pass  # the terminal's other side is closed
+    _, how = os.waitpid(pid, 0)
+    equal("Ctrl-C: status", os.waitstatus_to_exitcode(how), 128 + signal.SIGINT)
+    check("Ctrl-C: the file", os.path.exists(f"{folder}/tty") and
+          read(f"{folder}/tty").total() > 1e9, seen)
+
+
+def attached(folder):
+    with Serving(BUSY, "busy", "60") as s:
+        result = run([COPPER, "record", "-d", "2.0", "--hz", "250", "-o", f"{folder}/pid", str(s.pid)])
+        equal("by pid: status", result.returncode, 0)
+        got = read(f"{folder}/pid").total() / 1e9
+        check("by pid: two seconds", 1.2 < got < 2.5, got, result.stderr)
+        result = run([COPPER, "record", "-d", "1", "-o", f"{folder}/name", "preload.loops"])
+        check("by name", result.returncode == 0 and read(f"{folder}/name").total() > 0.4e9,
+              result.returncode, result.stderr)
+        process = subprocess.Popen([COPPER, "record", "-o", f"{folder}/int", str(s.pid)],
+                                   stderr=subprocess.PIPE, text=True)
+        time.sleep(2.5)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate(timeout=LIMIT)[1]
+        equal("Ctrl-C while attached: status", process.returncode, 0)
+        check("... leaves the file", read(f"{folder}/int").total() > 0.8e9, stderr)
+        equal("... and the process alone", s.process.poll(), None)
+        process = subprocess.Popen([COPPER, "record", "-o", f"{folder}/dead", str(s.pid)],
+                                   stderr=subprocess.PIPE, text=True)
+        time.sleep(2.5)
+        s.process.kill()
+        s.process.wait()
+        stderr = process.communicate(timeout=LIMIT)[1]
+        equal("the process attached to dies: status", process.returncode, 0)
+        check("... the file is there", read(f"{folder}/dead").total() > 0.8e9, stderr)
+
+
+def limited(folder):
+    """-d with a program: the file is there after that time, and the program runs on to its end."""
+    started = time.monotonic()
+    process = subprocess.Popen([COPPER, "record", "-d", "1", "-o", f"{folder}/f", "--", BUSY, "busy",
+                                "4"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                               env=environment())
+    try:
+        check("-d: the file comes early", wait_until(lambda: os.path.exists(f"{folder}/f")))
+        equal("-d: the program still runs", process.poll(), None)
+        stdout, _ = process.communicate(timeout=LIMIT)
+        check("-d: to its end", "busy rounds=" in stdout and time.monotonic() - started > 3.5, stdout)
+    finally:
+        process.kill()
+        process.communicate()
+    got = read(f"{folder}/f").total() / 1e9
+    check("-d: one second", 0.5 < got < 1.4, got)
+
+
+def through_exec(folder):
+    result = run([COPPER, "record", "-o", f"{folder}/f", "--", "bash", "-c",
+                  f"ls / >/dev/null; exec {BUSY} busy 3"])
+    equal("through exec: status", result.returncode, 0)
+    names = read(f"{folder}/f").flat()
+    check("through exec: the program it became", names.get("burn", 0) > 1.5e9, names)
+
+
+def main():
+    for test in (to_the_end, short_program, statuses, quiet, patterns, killed, from_terminal, attached,
+                 limited, through_exec):
+        in_folder(test)
+    finish()
+
+
+main()
