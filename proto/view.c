@@ -120,9 +120,12 @@ bool cu_pprof_location_at(const struct cu_pprof *p, uint32_t id, uint32_t *mappi
 void cu_pprof_times(const struct cu_pprof *p, int64_t *time_wall_ns, int64_t *duration_ns,
                     int64_t *period)
 {
-    *time_wall_ns = p->time_wall_ns;
-    *duration_ns = p->duration_ns;
-    *period = p->period;
+    if (time_wall_ns)
+        *time_wall_ns = p->time_wall_ns;
+    if (duration_ns)
+        *duration_ns = p->duration_ns;
+    if (period)
+        *period = p->period;
 }
 
 void cu_pprof_period_type(const struct cu_pprof *p, const char **type, const char **unit)

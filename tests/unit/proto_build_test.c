@@ -220,6 +220,10 @@ static void what_was_built_can_be_seen(void **state)
     assert_int_equal(time, 5);
     assert_int_equal(duration, 6);
     assert_int_equal(period, 77);
+    period = 0;
+    cu_pprof_times(p, NULL, NULL, &period);
+    assert_int_equal(period, 77);
+    cu_pprof_times(p, NULL, NULL, NULL);
     assert_int_equal(cu_pprof_ncomments(p), 1);
     assert_string_equal(cu_pprof_comment_at(p, 0), "c");
     assert_string_equal(cu_pprof_comment_at(p, 1), "");

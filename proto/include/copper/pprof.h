@@ -133,6 +133,7 @@ bool cu_pprof_mapping_at(const struct cu_pprof *p, uint32_t id, struct cu_pprof_
 bool cu_pprof_function_at(const struct cu_pprof *p, uint32_t id, struct cu_pprof_function *out);
 bool cu_pprof_location_at(const struct cu_pprof *p, uint32_t id, uint32_t *mapping,
                           uint64_t *address, const struct cu_pprof_line **lines, size_t *nlines);
+/* Any of the three may be NULL. */
 void cu_pprof_times(const struct cu_pprof *p, int64_t *time_wall_ns, int64_t *duration_ns,
                     int64_t *period);
 void cu_pprof_period_type(const struct cu_pprof *p, const char **type, const char **unit);
