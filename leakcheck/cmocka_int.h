@@ -59,6 +59,7 @@ enum cu__cmocka_verdict cu__cmocka_settle(struct cu__cmocka_test *test);
  * What fixture returned, else 0. */
 int cu__cmocka_run_phase(struct cu__cmocka_test *test, CMUnitTestFunction body,
                          CMFixtureFunction fixture);
+void cu__cmocka_main(void *test); /* what that coroutine runs */
 /* By a coroutine or thread of a test: the verdict is recorded, and the caller ends. Takes message. */
 __attribute__((noreturn)) void cu__cmocka_end_here(enum cu__cmocka_verdict verdict,
                                                    const char *file, int line, char *message);

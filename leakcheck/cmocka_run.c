@@ -88,19 +88,35 @@ struct cu__cmocka_test *cu__cmocka_current(void)
 
 /* ---- verdicts -------------------------------------------------------------------------------- */
 
-static uint64_t scope_of_caller(void)
+static bool find_own_scope(const struct cu_g_info *g, void *arg)
 {
-    uint64_t scope;
-    cu_scope_enter(&scope);
-    cu_scope_leave(scope);
+    uint64_t *scope = arg;
+    if (g->id != cu_self())
+        return true;
+    *scope = g->scope;
+    return false;
+}
+
+/* Of a coroutine. Asked of the inspector: to leave the scope for a moment, only to read its number,
+ * would let those who wait for the scope's quiescence go. */
+static uint64_t scope_of_coroutine(void)
+{
+    uint64_t scope = 0;
+    cu_inspect_each(find_own_scope, &scope);
     return scope;
 }
 
-/* Scope numbers grow: whoever has the test's or a later one came to be in this test. Threads have
- * none; one that runs during a test is taken for its own. */
-static bool is_of_test(const struct cu__cmocka_test *test)
+/* Scope numbers grow: a coroutine that has the test's or a later one came to be in this test.
+ * Threads have none of ours; one that runs during a test is taken for its own. scope: the
+ * caller's, UINT64_MAX for a thread. */
+static bool is_of_test(const struct cu__cmocka_test *test, uint64_t scope)
 {
-    return test != NULL && (cu_self() == 0 || scope_of_caller() >= test->number);
+    return test != NULL && scope >= test->number;
+}
+
+static uint64_t scope_of_caller(void)
+{
+    return cu_self() == 0 ? UINT64_MAX : scope_of_coroutine();
 }
 
 /* Under the lock. Takes message. */
@@ -132,8 +148,9 @@ static __attribute__((noreturn)) void end_caller(void)
 
 void cu__cmocka_end_here(enum cu__cmocka_verdict verdict, const char *file, int line, char *message)
 {
+    uint64_t scope = scope_of_caller();
     pthread_mutex_lock(&lock);
-    bool is_ours = is_of_test(current);
+    bool is_ours = is_of_test(current, scope);
     if (is_ours)
         record(current, verdict, file, line, message);
     pthread_mutex_unlock(&lock);
@@ -172,8 +189,9 @@ void cu__cmocka_on_runner(void (*call)(void *args), void *args)
         return;
     }
     struct request request = {.call = call, .args = args};
+    uint64_t scope = scope_of_caller();
     pthread_mutex_lock(&lock);
-    bool is_ours = is_of_test(current);
+    bool is_ours = is_of_test(current, scope);
     if (is_ours) {
         if (first_request == NULL)
             first_request = &request;
@@ -272,7 +290,7 @@ struct cu__cmocka_test *cu__cmocka_open(const struct cu_cmocka_case *is, void *s
     test->is = is;
     test->state = state;
     test->scope = scope;
-    test->number = scope_of_caller();
+    test->number = cu_leak_scope_number(scope);
     pthread_mutex_lock(&lock);
     current = test;
     pthread_mutex_unlock(&lock);
@@ -302,7 +320,8 @@ void cu__cmocka_free(struct cu__cmocka_test *test)
     free(test);
 }
 
-static void phase_main(void *arg)
+/* Named so, because reports leave out what begins with cu_ at the ends of a stack. */
+void cu__cmocka_main(void *arg)
 {
     struct cu__cmocka_test *test = arg;
     atomic_store_explicit(&body_id, cu_self(), memory_order_release);
@@ -342,7 +361,7 @@ int cu__cmocka_run_phase(struct cu__cmocka_test *test, CMUnitTestFunction body,
     atomic_store_explicit(&is_body_over, false, memory_order_relaxed);
     const struct cu_go_options options = {
         COPPER_GO_OPTIONS, .name = test->is->site.function, .site = &test->is->site};
-    cu_id id = cu_go_with(phase_main, test, &options);
+    cu_id id = cu_go_with(cu__cmocka_main, test, &options);
     if (id < 0) {
         fprintf(stderr, "copper: no coroutine for %s: %s\n", test->is->site.function,
                 strerror((int)-id));

@@ -171,6 +171,8 @@ static bool visit(const struct cu_g_info *g, void *arg)
     struct cu_g_info key = *g;
     if (key.state != COPPER_G_WAITING)
         key.reason = COPPER_WAIT_NONE;
+    if (key.object.address == NULL)
+        key.object.kind = COPPER_OBJECT_NONE; /* a nil channel */
     walk(look, &key);
     uint64_t hash = hash_of(look, &key);
     if (!make_room(set)) {

@@ -13,9 +13,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A string of the report's own. */
+struct own_text {
+    struct own_text *next;
+    char text[];
+};
+
 struct made_report {
     struct cu_leak_report shown; /* first: what callers hold */
     struct cu_symbolizer *symbolizer;
+    struct own_text *texts;
     struct cu_leak_group groups[];
 };
 
@@ -35,32 +42,54 @@ static cu_frame frame_of_entry(void (*entry)(void *))
     return pc | (module == NULL ? 0 : (uint64_t)module->id << 48);
 }
 
-static int append_lines(struct cu_leak_group *group, const struct cu_symbol *symbol)
+/* The name as it is in the source: compilers call their clones of f "f.isra.0", "f.constprop.1",
+ * "f.part.2", "f.cold". NULL: out of memory. */
+static const char *source_name(struct made_report *made, const char *function)
+{
+    size_t n = strcspn(function, ".");
+    if (function[n] == '\0')
+        return function;
+    struct own_text *own = malloc(sizeof *own + n + 1);
+    if (own == NULL)
+        return NULL;
+    memcpy(own->text, function, n);
+    own->text[n] = '\0';
+    own->next = made->texts;
+    made->texts = own;
+    return own->text;
+}
+
+static int append_lines(struct made_report *made, struct cu_leak_group *group,
+                        const struct cu_symbol *symbol)
 {
     struct cu_leak_line *lines = reallocarray((void *)(uintptr_t)group->lines,
                                               group->nlines + symbol->nlines, sizeof *lines);
     if (lines == NULL)
         return -ENOMEM;
+    group->lines = lines;
     for (size_t i = 0; i < symbol->nlines; i++) {
         const struct cu_symbol_line *from = &symbol->lines[i];
-        lines[group->nlines++] = (struct cu_leak_line){from->function, from->file, from->line};
+        const char *name =
+            symbol->is_named ? source_name(made, from->function) : from->function;
+        if (name == NULL)
+            return -ENOMEM;
+        lines[group->nlines++] = (struct cu_leak_line){name, from->file, from->line};
     }
-    group->lines = lines;
     return 0;
 }
 
 /* Names one group's stack. */
-static int name_group(struct cu_symbolizer *symbolizer, struct cu__leak_group *g)
+static int name_group(struct made_report *made, struct cu__leak_group *g)
 {
     struct cu_leak_group *group = &g->shown;
     struct cu_symbol symbol;
     size_t kept = 0; /* lines up to the last one that is not the runtime's */
     for (unsigned i = 0; i < g->nframes; i++) {
-        cu_symbolize(symbolizer, g->frames[i], &symbol);
+        cu_symbolize(made->symbolizer, g->frames[i], &symbol);
         bool is_runtime = is_runtime_frame(g->frames[i], symbol.lines[symbol.nlines - 1].function);
         if (is_runtime && group->nlines == 0)
             continue;
-        int err = append_lines(group, &symbol);
+        int err = append_lines(made, group, &symbol);
         if (err < 0)
             return err;
         if (!is_runtime)
@@ -69,8 +98,8 @@ static int name_group(struct cu_symbolizer *symbolizer, struct cu__leak_group *g
     group->nlines = kept;
     if (kept > 0)
         return 0;
-    cu_symbolize(symbolizer, frame_of_entry(g->entry), &symbol);
-    return append_lines(group, &symbol);
+    cu_symbolize(made->symbolizer, frame_of_entry(g->entry), &symbol);
+    return append_lines(made, group, &symbol);
 }
 
 static bool is_listed(const char *const *list, const char *name)
@@ -135,7 +164,7 @@ int cu__leak_report_make(struct cu__leak_set *set, const struct cu_leak_options 
         struct cu__leak_group *g = set->slots[i];
         if (g == NULL)
             continue;
-        err = name_group(made->symbolizer, g);
+        err = name_group(made, g);
         if (err == 0)
             take_group(made, g, options);
         free((void *)(uintptr_t)g->shown.lines);
@@ -157,6 +186,10 @@ void cu_leak_report_free(struct cu_leak_report *report)
     struct made_report *made = (struct made_report *)report;
     for (size_t i = 0; i < made->shown.ngroups; i++)
         free((void *)(uintptr_t)made->groups[i].lines);
+    for (struct own_text *own = made->texts, *next; own != NULL; own = next) {
+        next = own->next;
+        free(own);
+    }
     if (made->symbolizer != NULL)
         cu_symbolizer_close(made->symbolizer);
     free(made);

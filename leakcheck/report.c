@@ -216,7 +216,7 @@ static void print_report(FILE *f, const struct cu_leak_report *report, const cha
             fprintf(f, "  ... and %zu more groups with %" PRIu64 " coroutines\n",
                     report->ngroups - printed, report->count - count);
     }
-    if (!report->is_settled) {
+    if (!report->is_settled && report->stranded > 0 && report->settle_ns >= COPPER_MS) {
         fputs("  (others still ran after ", f);
         print_age(f, report->settle_ns);
         fputs(": some of these might yet have been woken)\n", f);

@@ -17,12 +17,19 @@ cu_leak_scope *cu_leak_scope_begin(const char *name)
     if (scope == NULL)
         return NULL;
     scope->name = strdup(name == NULL ? "scope" : name);
-    if (scope->name == NULL) {
+    if (scope->name != NULL)
+        scope->number = cu_scope_enter(&scope->previous);
+    if (scope->number == 0) {
+        free(scope->name);
         free(scope);
         return NULL;
     }
-    scope->number = cu_scope_enter(&scope->previous);
     return scope;
+}
+
+uint64_t cu_leak_scope_number(const cu_leak_scope *scope)
+{
+    return scope->number;
 }
 
 int64_t cu_leak_scope_end(cu_leak_scope *scope, const struct cu_leak_options *options)

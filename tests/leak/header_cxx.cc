@@ -2,6 +2,10 @@
  *
  * The public headers of the leak checker, used from C++.
  */
+/* a struct and a function of one name, and members left out, are fine in C++, with warnings */
+#pragma GCC diagnostic ignored "-Wshadow"
+#pragma GCC diagnostic ignored "-Wmissing-field-initializers"
+
 #include <cstdarg>
 #include <cstddef>
 #include <cstdint>

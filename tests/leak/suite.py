@@ -22,7 +22,7 @@ REASONS = {
     "bad_fixture_leak": r"bad_fixture_leak: 1 coroutine stranded: chan receive .*, serve suite_prog",
     "bad_setup": r"",
     "bad_mock": r"expected 0x6|0x5 != 0x6",
-    "bad_unused_mock": r"ask\(\) has remaining non-returned values",
+    "bad_unused_mock": r"\(\) has remaining non-returned values",
     "bad_memory": r"leaked|Test failed",
 }
 

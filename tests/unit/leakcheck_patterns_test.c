@@ -177,7 +177,7 @@ static void n_cast(void)
 {
     cu_chan *c = cu_chan_new(sizeof(int), 0);
     for (int i = 0; i < 5; i++)
-        cu_go(send_one, c);
+        cu_go(send_one, cu_chan_ref(c));
     cu_recv(c, NULL);
 }
 
@@ -417,6 +417,7 @@ static __attribute__((noinline)) int deep(cu_chan *c, int depth)
 static void go_deep(void *c)
 {
     deep(c, 5);
+    __asm__ volatile("" ::: "memory"); /* no tail call */
 }
 
 static void deep_stack(void)
@@ -433,6 +434,8 @@ static void test_stack(void **state)
     size_t deeps = 0;
     while (deeps < g->nlines && strcmp(g->lines[deeps].function, "deep") == 0)
         deeps++;
+    if (deeps != 6)
+        cu_leak_report_print(report, "expected six times deep", NULL);
     assert_int_equal(deeps, 6);
     assert_int_equal(g->nlines, 7);
     assert_string_equal(g->lines[6].function, "go_deep");

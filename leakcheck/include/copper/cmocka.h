@@ -28,12 +28,13 @@
 #ifndef COPPER_CMOCKA_H
 #define COPPER_CMOCKA_H
 
-#include <cmocka.h>
 #include <copper/go.h>
 
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#include <cmocka.h> /* has no extern "C" of its own */
 
 /* What a macro below makes of its arguments; lives as long as the array of tests. */
 struct cu_cmocka_case {

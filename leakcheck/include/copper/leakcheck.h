@@ -43,7 +43,8 @@ cu_leak_snapshot *cu_leak_snapshot_take(void);
 void cu_leak_snapshot_free(cu_leak_snapshot *snapshot); /* NULL is allowed */
 
 /* What to look for and where to print it. Start from COPPER_LEAK_OPTIONS; a NULL pointer to options
- * means just that. Lists end with a NULL; names match whole, as in a debugger (C++: mangled). */
+ * means just that. Lists end with a NULL; names match whole, as in the source (C++: mangled; of the
+ * spawning function as __func__ has it). */
 struct cu_leak_options {
     size_t size;        /* sizeof(struct cu_leak_options): set by COPPER_LEAK_OPTIONS */
     int64_t timeout_ns; /* how long to wait until nothing moves any more; 0: look once */
@@ -65,6 +66,9 @@ struct cu_leak_options {
  * cu_leak_scope_end(NULL) then says so. Does not block. */
 typedef struct cu_leak_scope cu_leak_scope;
 cu_leak_scope *cu_leak_scope_begin(const char *name);
+
+/* What its coroutines have in the `scope` of struct cu_g_info. Later scopes have greater numbers. */
+uint64_t cu_leak_scope_number(const cu_leak_scope *scope);
 
 /* Closes it, by the coroutine or thread that opened it, and prints what it left behind. 0: nothing;
  * else how many; -ENOMEM: could not look; -EINVAL: options. A clean scope costs no waiting. Else it
