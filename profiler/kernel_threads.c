@@ -18,9 +18,10 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#define COPPER_THREAD_COPY_MAX ((size_t)1 << 20) /* deepest part of a thread's stack that is read  \
-                                                  */
-#define COPPER_THREAD_LOOKS 4                    /* tries to catch a thread that keeps moving */
+#define COPPER_THREAD_COPY_MAX                                                                     \
+    ((size_t)1 << 20)         /* deepest part of a thread's stack that is read                     \
+                               */
+#define COPPER_THREAD_LOOKS 4 /* tries to catch a thread that keeps moving */
 
 struct mapping {
     uint64_t start, limit;
@@ -311,14 +312,16 @@ unsigned cu__thread_walk(struct cu__thread_reader *r, struct cu__thread *t, uint
 {
     uint32_t epoch = cu_modules_epoch_sig();
     size_t n = copy_still(r, t, hi);
-    if (n == 0) {
+    if (n == 0 || max == 0) {
         return 0;
     }
+    frames[0] = t->pc & 0xffffffffffffu; /* its module is found by the walk */
     struct cu_walk w = {
         .regs = {.pc = t->pc, .sp = t->sp},
         .lo = t->sp,
         .hi = t->sp + n,
         .frames = frames,
+        .n = 1,
         .max = max,
         .end = COPPER_WALK_MISS,
     };

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * A coroutine program to be profiled: http_coroutines [PARKED [SECONDS]]. Prints the address it is
+ * served at, then: a source and two workers that burn CPU pass numbers on to a sink, PARKED
+ * coroutines wait at one place for ever, one holds a mutex, one blocks in the kernel. Ends after
+ * SECONDS, or when its standard input does.
+ */
+#include "http_burn.h"
+
+#include <copper/chan.h>
+#include <copper/go.h>
+#include <copper/label.h>
+#include <copper/profiler.h>
+#include <copper/sync.h>
+#include <copper/time.h>
+#include <poll.h>
+#include <stdio.h>
+#include <unistd.h>
+
+static cu_chan *numbers, *results, *never;
+static cu_mutex held;
+
+static void source(void *arg)
+{
+    (void)arg;
+    for (uint64_t i = 0;; i++) {
+        cu_send(numbers, &i);
+    }
+}
+
+static void worker(void *arg)
+{
+    uint64_t n;
+    cu_label_set("stage", arg);
+    while (cu_recv(numbers, &n) == 0) {
+        burn_once();
+        cu_send(results, &n);
+    }
+}
+
+static void drain(void *arg)
+{
+    uint64_t n;
+    (void)arg;
+    cu_label_set("quote", "a \"b\" \\ c");
+    while (cu_recv(results, &n) == 0) {
+    }
+}
+
+__attribute__((noinline)) static void wait_for_nothing(void)
+{
+    cu_recv(never, NULL);
+    burn_sink++;
+}
+
+static void parked(void *arg)
+{
+    (void)arg;
+    wait_for_nothing();
+}
+
+static void lock_held(void *arg)
+{
+    (void)arg;
+    cu_mutex_lock(&held);
+    cu_mutex_unlock(&held);
+}
+
+static void sleeper(void *arg)
+{
+    (void)arg;
+    cu_name_set("the sleeper");
+    for (;;) {
+        cu_sleep(3600 * COPPER_SEC);
+    }
+}
+
+/* Not a call of ours: the coroutine stays on its thread, which waits in the kernel. */
+static void block_in_kernel(void *arg)
+{
+    int fds[2];
+    char byte;
+    (void)arg;
+    if (pipe(fds) == 0) {
+        burn_sink += (uint64_t)read(fds[0], &byte, 1);
+    }
+}
+
+static void start_coroutines(int nparked)
+{
+    numbers = cu_chan_new(sizeof(uint64_t), 0);
+    results = cu_chan_new(sizeof(uint64_t), 4);
+    never = cu_chan_new(1, 0);
+    cu_chan_name(never, "never");
+    cu_mutex_lock(&held);
+    cu_go(lock_held, NULL);
+    cu_go(sleeper, NULL);
+    for (int i = 0; i < nparked; i++) {
+        cu_go(parked, NULL);
+    }
+    usleep(200000);
+    cu_go(block_in_kernel, NULL);
+    usleep(50000);
+    cu_go(source, NULL);
+    cu_go(worker, "square");
+    cu_go(worker, "cube");
+    cu_go(drain, NULL);
+}
+
+int main(int argc, char **argv)
+{
+    int nparked = argc > 1 ? atoi(argv[1]) : 50, seconds = argc > 2 ? atoi(argv[2]) : 60;
+    setenv("COPPER_MAXPROCS", "3", 0); /* one of them is held by block_in_kernel */
+    start_coroutines(nparked);
+    if (!cu_pprof_address() && cu_pprof_serve("127.0.0.1:0") != 0) {
+        return 1;
+    }
+    printf("%s\n", cu_pprof_address());
+    fflush(stdout);
+    struct pollfd in = {.fd = STDIN_FILENO, .events = POLLIN};
+    poll(&in, 1, seconds * 1000);
+    return 0;
+}
