@@ -131,7 +131,7 @@ static enum seen show(struct cu__g *g, bool (*visit)(const struct cu_g_info *, v
     }
     info.state = COPPER_G_RUNNING;
     info.is_started = true;
-    struct cu__stack *stack = load_relaxed(&g->stack);
+    struct cu__stack *stack = load_acquire(&g->stack);
     if (stack) {
         info.stack_lo = (uint64_t)(uintptr_t)stack->lo;
         info.stack_hi = (uint64_t)(uintptr_t)stack->hi;

@@ -62,7 +62,7 @@ void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w)
         list->first = w;
     }
     list->last = w;
-    w->is_queued = true;
+    store_relaxed(&w->is_queued, true);
 }
 
 void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w)
@@ -75,7 +75,7 @@ void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w)
         list->last = w;
     }
     list->first = w;
-    w->is_queued = true;
+    store_relaxed(&w->is_queued, true);
 }
 
 void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
@@ -91,7 +91,7 @@ void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
     } else {
         list->last = w->prev;
     }
-    w->is_queued = false;
+    store_relaxed(&w->is_queued, false);
 }
 
 struct cu__waiter *cu__waiters_pop(struct cu__waiters *list)

@@ -45,7 +45,7 @@ static void finish_park(struct cu__m *m, struct cu__g *g, struct cu__lock *unloc
     bool has_deadline = g->wait.deadline_ns != 0;
     bool is_counted = g->scope && (!has_deadline || g->wait.reason == COPPER_WAIT_QUIESCE);
     uint64_t scope_id = g->scope_id;
-    bool is_settled = is_counted && cu__scope_idle(g);
+    bool is_settled = is_counted && cu__scope_idle(g->scope);
     store_release(&g->state, CU__G_WAITING);
     if (has_deadline) {
         cu__timer_add(m->p, g);
@@ -61,17 +61,14 @@ static void finish_park(struct cu__m *m, struct cu__g *g, struct cu__lock *unloc
 
 static void finish_exit(struct cu__m *m, struct cu__g *g)
 {
-    uint64_t scope_id = g->scope_id;
-    bool is_settled = g->scope && cu__scope_idle(g);
-    if (g->scope) {
-        cu__scope_part(g);
-    }
+    struct cu__scope *scope = g->scope;
+    g->scope = NULL;
     store_release(&g->state, CU__G_DEAD);
     cu__stack_detach(m->p, g);
     cu__registry_give(m->p, g);
     bump(&m->p->counters.exited, 1);
-    if (unlikely(is_settled)) {
-        cu__scope_settled(scope_id);
+    if (unlikely(scope != NULL)) {
+        cu__scope_part(scope); /* last: who waits for its members to be gone must not see one */
     }
 }
 

@@ -53,8 +53,8 @@ int cu__start(void);
 
 /* scope.c: what quiescence counts; g->scope is not NULL. */
 void cu__scope_join(struct cu__scope *scope, struct cu__g *g);
-void cu__scope_part(struct cu__g *g);
-bool cu__scope_idle(struct cu__g *g); /* one active less; true: see cu__scope_settled */
+void cu__scope_part(struct cu__scope *scope); /* a member ended, and was active until now */
+bool cu__scope_idle(struct cu__scope *scope); /* one active less; true: call cu__scope_settled */
 void cu__scope_settled(uint64_t scope_id);
 void cu__scope_busy(struct cu__g *g);
 struct cu__scope *cu__scope_current(void);

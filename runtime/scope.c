@@ -82,12 +82,14 @@ void cu__scope_join(struct cu__scope *scope, struct cu__g *g)
     store_relaxed(&g->scope_id, scope->id);
 }
 
-void cu__scope_part(struct cu__g *g)
+void cu__scope_part(struct cu__scope *scope)
 {
+    if (cu__scope_idle(scope)) {
+        cu__scope_settled(scope->id);
+    }
     cu__lock_take(&scopes.lock);
-    drop_reference(g->scope);
+    drop_reference(scope);
     cu__lock_drop(&scopes.lock);
-    g->scope = NULL;
 }
 
 void cu__scope_busy(struct cu__g *g)
@@ -95,9 +97,9 @@ void cu__scope_busy(struct cu__g *g)
     add_seq(&g->scope->active, 1);
 }
 
-bool cu__scope_idle(struct cu__g *g)
+bool cu__scope_idle(struct cu__scope *scope)
 {
-    return sub_seq(&g->scope->active, 1) == 1;
+    return sub_seq(&scope->active, 1) == 1;
 }
 
 struct cu__scope *cu__scope_current(void)
@@ -114,10 +116,8 @@ static void set_current(struct cu__scope *scope)
         return;
     }
     /* the running caller is an active member of what it is in */
-    if (g->scope) {
-        if (cu__scope_idle(g)) {
-            cu__scope_settled(g->scope->id);
-        }
+    if (g->scope && cu__scope_idle(g->scope)) {
+        cu__scope_settled(g->scope->id);
     }
     g->scope = scope;
     store_relaxed(&g->scope_id, scope ? scope->id : 0);
@@ -196,7 +196,7 @@ static void wake_settled(bool (*is_true)(uint64_t scope_id), uint64_t scope_id)
         }
     }
     for (struct cu__waiter *w = ripe.first; w; w = w->next) {
-        w->is_queued = false;
+        store_relaxed(&w->is_queued, false);
         w->result = 0;
     }
     cu__lock_drop(&scopes.lock);

@@ -220,7 +220,7 @@ void cu__stack_attach(struct cu__p *p, struct cu__g *g)
     }
     stack->next = NULL;
     stack->is_cold = false;
-    store_relaxed(&g->stack, stack);
+    store_release(&g->stack, stack); /* pairs with inspectors' loads: lo and hi are there */
     if (unlikely(stack->guard == COPPER_GUARD_CANARY)) {
         *(uint64_t *)(void *)stack->lo = CANARY;
     }

@@ -87,7 +87,7 @@ struct cu__waiter {
     void *value;          /* channels: what to send from or receive into */
     uint32_t thread_wake; /* any: atomic; plain threads sleep on it */
     int result;
-    bool is_queued;
+    bool is_queued; /* writer: lock; inspectors look */
 };
 
 struct cu__waiters {
@@ -108,7 +108,7 @@ struct cu__g {
     uint32_t state;            /* any: atomic, gstate.h */
     uint32_t slot;             /* constant */
     struct cu__context context; /* owner: who runs or claims G */
-    struct cu__stack *stack;   /* owner; NULL before the first run */
+    struct cu__stack *stack;   /* any; NULL before the first run */
     struct cu__g *next;        /* lock: of the list it is in */
     void (*entry)(void *);     /* any */
     void *arg;

@@ -53,7 +53,7 @@ static noinline void add_slowly(struct cu__wg *wg, int64_t n)
         chain = wg->waiters.first;
         wg->waiters = (struct cu__waiters){NULL, NULL};
         for (struct cu__waiter *w = chain; w; w = w->next) {
-            w->is_queued = false;
+            store_relaxed(&w->is_queued, false);
         }
     }
     cu__lock_drop(stripe);
