@@ -15,7 +15,7 @@
 #define COPPER_PROTO_PROFILE_H
 
 #include "sequences.h"
-#include "strings.h"
+#include "string_table.h"
 #include "table.h"
 
 #include <copper/pprof.h>

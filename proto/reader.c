@@ -82,12 +82,7 @@ static int fail_system(struct reader *r, int err)
 static int find_string(struct reader *r, int64_t index, const char *what, uint64_t where,
                        uint32_t *out)
 {
-#ifdef COPPER_PLANTED_BUG
-    /* a bug on purpose, in a build of its own: it shows that the fuzzer would find one like it */
-    if (index < 0 || (uint64_t)index > r->nstrings)
-#else
     if (index < 0 || (uint64_t)index >= r->nstrings)
-#endif
         return fail(r, -EBADMSG, "%s %" PRIu64 ": string %" PRId64 " is not in the table of %zu",
                     what, where, index, r->nstrings);
     *out = r->strings[index];

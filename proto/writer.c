@@ -160,7 +160,7 @@ static void put_sample_body(struct writer *w, size_t i)
 static void put_location_body(struct writer *w, size_t index)
 {
     const struct cu__location *location = &w->p->locations[index];
-    const struct cu_pprof_line *from = w->p->lines + location->first_line;
+    const struct cu_pprof_line *from = location->nlines ? w->p->lines + location->first_line : NULL;
     Line lines[COPPER_PIECE_PARTS], *pointers[COPPER_PIECE_PARTS];
     Location head = PERFTOOLS__PROFILES__LOCATION__INIT;
     size_t k;

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: intern texts; see strings.h.
+ * Purpose: intern texts; see string_table.h.
  */
-#include "strings.h"
+#include "string_table.h"
 
 #include "hash.h"
 #include "utf8.h"

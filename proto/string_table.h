@@ -5,8 +5,8 @@
  * Design: texts live in chunks that never move, so a pointer to one is valid as long as its
  * profile. Index 0 is always "".
  */
-#ifndef COPPER_PROTO_STRINGS_H
-#define COPPER_PROTO_STRINGS_H
+#ifndef COPPER_PROTO_STRING_TABLE_H
+#define COPPER_PROTO_STRING_TABLE_H
 
 #include "table.h"
 
