@@ -4,7 +4,7 @@ copper_source=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 copper_build=${COPPER_BUILD:-$copper_source/build/release}
 
 usage() {
-    echo "usage: $(basename "$0") fuzz_pprof_read|fuzz_http SECONDS    (build in \$COPPER_BUILD)" >&2
+    echo "usage: $(basename "$0") fuzz_pprof_read|fuzz_http SECONDS (build in \$COPPER_BUILD)" >&2
     exit 2
 }
 
@@ -14,8 +14,15 @@ seconds=$2
 # what each target is there to reach
 case $target in
 fuzz_pprof_read) covered="proto/reader.c proto/wire.c proto/gunzip.c proto/idmap.c" ;;
+fuzz_http) covered="profiler/http_routes.c profiler/http_query.c profiler/http_answer.c
+    profiler/http_access.c profiler/http_pages.c profiler/symbol.c" ;;
 *) usage ;;
 esac
+
+if [ ! -x "$copper_build/fuzz/$target" ]; then
+    echo "$copper_build/fuzz/$target is not there: build it first (clang with libFuzzer is needed)" >&2
+    exit 2
+fi
 
 work=$(mktemp -d /tmp/copper_fuzz_XXXXXX)
 trap 'rm -rf "$work"' EXIT

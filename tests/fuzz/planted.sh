@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Is the fuzzer any good? It gets a build with a bug planted on purpose (COPPER_PLANTED_BUG) and must
-# find it within so many seconds.
+# Is the fuzzer any good? It gets a build with a bug planted on purpose (plant.py) and must find it
+# within so many seconds.
 #
 #   tests/fuzz/planted.sh fuzz_pprof_read 90
 set -u

@@ -39,6 +39,12 @@ static struct cu_pprof *build(unsigned which)
     if (!p)
         return NULL;
     add_header(p, which);
+    if (which == 0) { /* nothing but an address */
+        uint32_t bare = cu_pprof_location(p, 0, 1, NULL, 0);
+        cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &bare,
+                                                     .nlocations = 1,
+                                                     .values = (const int64_t[]){1}});
+    }
     uint32_t m = cu_pprof_mapping(p, &(struct cu_pprof_mapping){.start = 0x1000,
                                                                 .limit = 0x2000,
                                                                 .filename = "/bin/x",

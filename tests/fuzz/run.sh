@@ -9,7 +9,7 @@ set -u
 least=90
 
 if ! fuzz "$target"; then
-    tail -n 60 "$work/log"
+    grep -vE '^#[0-9]+' "$work/log" | tail -n 80
     for found in "$work"/found-*; do
         [ -f "$found" ] || continue
         cp "$found" "$copper_build/fuzz/"
