@@ -19,7 +19,7 @@
  */
 #include "cpu_int.h"
 #include "encode.h"
-#include "finish.h"
+#include "recorded.h"
 
 #include <copper/inspect.h>
 #include <copper/profiler.h>
@@ -289,6 +289,7 @@ int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *
     }
     err = cu__run_open(&run, error);
     if (err == 0) {
+        cu__window_opened();
         bool is_wanted = wait_for(duration_ns, is_gone, ctx);
         cu__run_close(&run);
         err = is_wanted ? encode(&run, out) : -ECANCELED;

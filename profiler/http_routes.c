@@ -11,8 +11,8 @@
 #include "routes.h"
 
 #include "census.h"
-#include "finish.h"
 #include "http_query.h"
+#include "recorded.h"
 #include "kernel_threads.h"
 
 #include <errno.h>

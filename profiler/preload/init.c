@@ -11,7 +11,8 @@
  *   COPPER_PRELOAD_HTTP=H:P    where process N serves (default: a free loopback port). Others serve
  *                              on a free port, since two cannot have the same
  *   COPPER_PRELOAD_QUIET=1     no line about where we serve
- *   COPPER_PRELOAD_RECORD=1    process N is being recorded: at exit the windows under way are answered
+ *   COPPER_PRELOAD_RECORD=1    process N is recorded: it begins when that does, and before it exits
+ *                              the windows under way are answered
  *
  * A process that is not meant is left exactly as it would be without us: no thread, signal handler,
  * descriptor or output, and, unless children are to be followed, its own children do not inherit us.
@@ -100,6 +101,13 @@ static cu__wrap_fn *hook(void *profiler, const char *name)
     return fn ? fn : nothing;
 }
 
+/* In the process of which a recorder asks for window after window. */
+static void begin_recorded(void *profiler)
+{
+    hook(profiler, "cu_preload_begin")();
+    finish_recording = hook(profiler, "cu_preload_finish");
+}
+
 static void activate(const char *folder, const char *address, bool is_quiet, bool is_recorded)
 {
     void *profiler = open_profiler(folder);
@@ -120,9 +128,11 @@ static void activate(const char *folder, const char *address, bool is_quiet, boo
     atomic_store_explicit(&hooks->modules_closed, hook(profiler, "cu_modules_closed_sig"),
                           memory_order_relaxed);
     if (start(address, is_quiet) == 0) { /* says itself what went wrong */
-        finish_recording = is_recorded ? hook(profiler, "cu_preload_finish") : NULL;
         /* pairs with cu__wrap_is_active */
         atomic_store_explicit(&hooks->pid, getpid(), memory_order_release);
+        if (is_recorded) {
+            begin_recorded(profiler);
+        }
     }
 }
 

@@ -17,18 +17,54 @@ LEAST_CPU = 0.05  # seconds; below, a share says nothing
 HANG = 60  # seconds more than asked for
 
 
-def cpu_seconds(pid):
-    """CPU time of the process by the kernel's clock, without that of the profiler's own threads."""
-    total = time.clock_gettime((~pid << 3) | 2)
+def own_seconds(pid):
+    """CPU time of the profiler's own threads."""
+    total = 0
     for tid in os.listdir(f"/proc/{pid}/task"):
         try:
             with open(f"/proc/{pid}/task/{tid}/comm", encoding="utf-8") as f:
-                name = f.read()
-            if name.startswith(("copper", "civetweb")):
-                total -= time.clock_gettime((~int(tid) << 3) | 6)
+                is_ours = f.read().startswith("copper")
+            if is_ours:
+                with open(f"/proc/{pid}/task/{tid}/schedstat", encoding="utf-8") as f:
+                    total += int(f.read().split()[0]) / 1e9
         except (OSError, ProcessLookupError):
-            pass
+            pass  # it ended meanwhile
     return total
+
+
+class Clock:
+    """CPU time of a process by the kernel's clock, without the profiler's own threads, read all the
+    time, so that it can be told for any moment."""
+
+    def __init__(self, pid):
+        self.pid, self.seen, self.stopped = pid, [], False
+        self.thread = threading.Thread(target=self.go)
+        self.thread.start()
+        while not self.seen and self.thread.is_alive():
+            time.sleep(0.001)
+
+    def go(self):
+        while not self.stopped:
+            try:
+                own = own_seconds(self.pid)
+                self.seen.append((time.time_ns(), time.clock_gettime((~self.pid << 3) | 2) - own))
+            except OSError:
+                return
+            time.sleep(0.02)
+
+    def at(self, wall_ns):
+        """Between two readings the time is taken to run evenly."""
+        for (t0, c0), (t1, c1) in zip(self.seen, self.seen[1:]):
+            if t0 <= wall_ns <= t1:
+                return c0 + (c1 - c0) * (wall_ns - t0) / (t1 - t0)
+        raise ValueError("not read then")
+
+    def between(self, start_ns, end_ns):
+        while self.seen[-1][0] < end_ns and self.thread.is_alive():
+            time.sleep(0.02)
+        self.stopped = True
+        self.thread.join()
+        return self.at(end_ns) - self.at(start_ns)
 
 
 class Windows:
@@ -55,19 +91,13 @@ class Windows:
 
 
 def measure(s, seconds):
-    """(CPU time by the kernel, CPU time in samples, the profile)."""
-    answer = {}
-
-    def long_window():
-        answer["profile"] = Profile(fetch(f"{s.url}profile?hz={HZ}&seconds={seconds}", seconds + HANG))
-
-    thread = threading.Thread(target=long_window)
-    before, started = cpu_seconds(s.pid), time.monotonic()
-    thread.start()
-    time.sleep(max(0, started + seconds - time.monotonic()))
-    kernel = cpu_seconds(s.pid) - before
-    thread.join()
-    profile = answer["profile"]
+    """(CPU time by the kernel, CPU time in samples, the profile) over one window."""
+    clock = Clock(s.pid)
+    try:
+        profile = Profile(fetch(f"{s.url}profile?hz={HZ}&seconds={seconds}", seconds + HANG))
+        kernel = clock.between(profile.start_ns, profile.start_ns + profile.duration_ns)
+    finally:
+        clock.stopped = True
     return kernel, profile.total() / 1e9, profile
 
 
@@ -108,4 +138,5 @@ def main():
     finish()
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -199,7 +199,7 @@ class Profile:
         if data[:2] == b"\x1f\x8b":
             data = gzip.decompress(data)
         strings, samples, locations, functions, types = [], [], {}, {}, []
-        self.comments = []
+        self.comments, self.start_ns, self.duration_ns = [], 0, 0
         for number, value in fields(data):
             if number == 1:
                 types.append(dict(fields(value)))
@@ -214,6 +214,10 @@ class Profile:
                 functions[parts[1]] = parts.get(2, 0)
             elif number == 6:
                 strings.append(value.decode())
+            elif number == 9:
+                self.start_ns = value
+            elif number == 10:
+                self.duration_ns = value
             elif number == 13:
                 self.comments += packed(value)
         self.comments = [strings[i] for i in self.comments]
