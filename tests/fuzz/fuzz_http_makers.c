@@ -6,7 +6,6 @@
 #include "fuzz_http.h"
 
 #include "census.h"
-#include "finish.h"
 #include "kernel_threads.h"
 #include "named.h"
 
@@ -14,6 +13,10 @@
 #include <stdio.h>
 
 #define MUCH 3000 /* lines or samples */
+
+/* counted here, so that a window left open is seen */
+void cu__window_begin(void);
+void cu__window_end(void);
 
 static unsigned calls;
 static int open_windows;
