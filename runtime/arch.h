@@ -19,12 +19,6 @@ static inline void cu__cpu_relax(void)
     __builtin_ia32_pause();
 }
 
-/* A cheap monotonic tick, about 7 ns; clock.c turns it into nanoseconds. */
-static inline uint64_t cu__cpu_ticks(void)
-{
-    return __builtin_ia32_rdtsc();
-}
-
 /* What cu__switch leaves at the top of a stack that does not run, lowest address first. */
 struct cu__switch_frame {
     uint64_t r15, r14, r13, r12, bx, bp, pc;

@@ -111,26 +111,42 @@ static void pop(cu_chan *c, void *value)
     store_relaxed(&c->count, c->count - 1);
 }
 
-/* Waits in `list`; the lock is held, and given back. */
+static noinline int wait_in_thread(cu_chan *c, struct cu__waiters *list, void *value)
+{
+    struct cu__waiter self;
+    struct cu__wait why = {.deadline_ns = 0};
+    cu__waiters_add(list, cu__waiter_init(&self, value));
+    return cu__wait(&self, &why, &c->lock);
+}
+
+/* Waits in `list`; the lock is held, and given back. All tail calls for a coroutine, from cu_send and
+ * cu_recv down to the switch. */
 static noinline int wait_in(cu_chan *c, struct cu__waiters *list, void *value,
                             enum cu_wait_reason reason)
 {
-    struct cu__waiter self;
-    struct cu__wait why = {.reason = reason, .kind = COPPER_OBJECT_CHAN, .object = c};
-    cu__waiter_init(&self, value);
-    cu__waiters_add(list, &self);
-    return cu__wait(&self, &why, &c->lock);
+    struct cu__m *m = cu__m();
+    if (unlikely(m == NULL)) {
+        return wait_in_thread(c, list, value);
+    }
+    struct cu__g *g = m->g;
+    g->waiter.value = value;
+    g->waiter.result = 0;
+    g->wait.reason = reason;
+    g->wait.kind = COPPER_OBJECT_CHAN;
+    g->wait.object = c;
+    g->wait.deadline_ns = 0;
+    cu__waiters_add(list, &g->waiter);
+    return cu__schedule(m, COPPER_AFTER_PARK, &c->lock);
 }
 
 /* A NULL channel is never ready. */
 static noinline int wait_for_ever(enum cu_wait_reason reason)
 {
     struct cu__lock nobody_else = {0};
-    struct cu__waiter self;
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
     struct cu__wait why = {.reason = reason, .kind = COPPER_OBJECT_CHAN};
-    cu__waiter_init(&self, NULL);
     cu__lock_take(&nobody_else);
-    return cu__wait(&self, &why, &nobody_else);
+    return cu__wait(self, &why, &nobody_else);
 }
 
 static int send(cu_chan *c, const void *value, bool may_wait)

@@ -1,33 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: two clocks. cu_now() for deadlines; ticks, a third of its price, for "since when".
- *
- * Design: a tick is the processor's counter where the kernel itself trusts it as its clock source,
- * else a nanosecond of cu_now(). Conversion interpolates between the runtime's start and the moment
- * of the conversion, so that no calibration pause is needed and the error is that of two clock reads.
+ * Purpose: a second clock beside cu_now(): the same one as of the last kernel tick, for "since when"
+ * in reports. It is up to 4 ms late and costs a fraction of a precise reading, which on many machines
+ * is the most expensive thing a switch could do.
  */
 #ifndef COPPER_RUNTIME_CLOCK_H
 #define COPPER_RUNTIME_CLOCK_H
 
 #include <copper/time.h>
+#include <time.h>
 
-#include "arch.h"
-#include "base.h"
-
-extern bool cu__clock_has_ticks; /* constant once the library is loaded */
-
-static inline uint64_t cu__ticks(void)
+static inline int64_t cu__now_coarse(void)
 {
-    return likely(cu__clock_has_ticks) ? cu__cpu_ticks() : (uint64_t)cu_now();
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+    return t.tv_sec * COPPER_SEC + t.tv_nsec;
 }
-
-/* A pair of readings of one moment, to convert many ticks. */
-struct cu__clock_pair {
-    int64_t now_ns;
-    uint64_t ticks;
-};
-struct cu__clock_pair cu__clock_pair(void);
-int64_t cu__ticks_to_ns(uint64_t ticks, struct cu__clock_pair now);     /* a moment */
-int64_t cu__tick_span_to_ns(uint64_t ticks, struct cu__clock_pair now); /* a length */
 
 #endif

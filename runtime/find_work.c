@@ -36,6 +36,7 @@
  */
 #include "schedule.h"
 
+#include "arch.h"
 #include "clock.h"
 #include "events.h"
 #include "futex.h"
@@ -214,10 +215,10 @@ static void pause_ns(int64_t ns)
     }
 }
 
-static struct cu__g *look_nearby(struct cu__p *p, enum cu_ready_cause *cause)
+static struct cu__g *look_nearby(struct cu__p *p)
 {
     cu__timers_run(p, cu_now());
-    return cu__pick(p, cause);
+    return cu__pick(p);
 }
 
 /* True if this worker may look at the others' queues. */
@@ -235,7 +236,7 @@ static bool begin_spinning(struct cu__m *m)
     return true;
 }
 
-static struct cu__g *look_everywhere(struct cu__m *m, enum cu_ready_cause *cause)
+static struct cu__g *look_everywhere(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
     struct seen seen[COPPER_PROCS_MAX] = {{0, NULL}};
@@ -252,11 +253,11 @@ static struct cu__g *look_everywhere(struct cu__m *m, enum cu_ready_cause *cause
             cu__timers_run(victim, cu_now());
             struct cu__g *g = steal_from(m->p, victim, &seen[victim->index]);
             if (g) {
-                *cause = COPPER_CAUSE_STOLEN;
+                m->p->cause = COPPER_CAUSE_STOLEN;
                 return g;
             }
         }
-        struct cu__g *g = look_nearby(m->p, cause);
+        struct cu__g *g = look_nearby(m->p);
         if (g) {
             return g;
         }
@@ -379,7 +380,7 @@ static int64_t book(uint64_t *counter, int64_t since_ns)
     return now_ns;
 }
 
-struct cu__g *cu__find_work(struct cu__m *m, enum cu_ready_cause *cause)
+struct cu__g *cu__find_work(struct cu__m *m)
 {
     struct cu__g *g;
     int64_t since_ns = cu_now();
@@ -388,9 +389,9 @@ struct cu__g *cu__find_work(struct cu__m *m, enum cu_ready_cause *cause)
         store_relaxed(&m->p->busy_since_ns, 0);
     }
     for (;;) {
-        g = look_nearby(m->p, cause);
+        g = look_nearby(m->p);
         if (g == NULL) {
-            g = look_everywhere(m, cause);
+            g = look_everywhere(m);
         }
         if (g) {
             break;

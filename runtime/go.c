@@ -40,20 +40,19 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     g->stack_class = (uint8_t)spawn->stack_class;
     g->saved_errno = 0;
     g->wait = (struct cu__wait){.reason = COPPER_WAIT_NONE};
-    g->waiter = NULL;
     store_relaxed(&g->entry, spawn->fn);
     store_relaxed(&g->parent, parent ? parent->id : 0);
     store_relaxed(&g->site, o->site);
     store_relaxed(&g->labels, parent ? parent->labels : cu__thread_labels());
     store_relaxed(&g->is_daemon, o->daemon);
     store_relaxed(&g->is_main, spawn->is_main);
-    store_relaxed(&g->run_ticks, 0);
+    store_relaxed(&g->run_ns, 0);
     if (unlikely(o->name != NULL || load_relaxed(&g->name[0]) != 0)) {
         store_name(g, o->name);
     }
-    uint64_t ticks = cu__ticks();
-    store_relaxed(&g->created_ticks, ticks);
-    store_relaxed(&g->since_ticks, ticks);
+    int64_t now_ns = cu__now_coarse();
+    store_relaxed(&g->created_ns, now_ns);
+    store_relaxed(&g->since_ns, now_ns);
     struct cu__scope *scope = parent ? parent->scope : cu__thread_scope();
     if (unlikely(scope != NULL)) {
         cu__scope_join(scope, g);
@@ -164,8 +163,9 @@ int cu_run(int (*fn)(void *), void *arg)
 
 void cu_yield(void)
 {
-    if (likely(cu__m() != NULL)) {
-        cu__schedule(COPPER_AFTER_YIELD, NULL);
+    struct cu__m *m = cu__m();
+    if (likely(m != NULL)) {
+        cu__schedule(m, COPPER_AFTER_YIELD, NULL);
     } else {
         sched_yield();
     }
@@ -177,7 +177,7 @@ static _Noreturn void end(struct cu__g *g)
     if (g->wg) {
         cu_wg_done(g->wg);
     }
-    cu__schedule(COPPER_AFTER_EXIT, NULL);
+    cu__schedule(cu__m(), COPPER_AFTER_EXIT, NULL);
     __builtin_unreachable();
 }
 

@@ -23,6 +23,7 @@
 #include <string.h>
 
 #include "arch.h"
+#include "barrier.h"
 #include "chan.h"
 #include "clock.h"
 #include "gstate.h"
@@ -38,7 +39,7 @@ static pthread_mutex_t inspection = PTHREAD_MUTEX_INITIALIZER;
 static bool still_waits(const struct cu__g *g)
 {
     return (load_seq(&g->state) & (CU__G_STATE_MASK | CU__G_PENDING)) == CU__G_WAITING &&
-           g->waiter && load_relaxed(&g->waiter->is_queued);
+           load_relaxed(&g->waiter.is_queued);
 }
 
 static void describe_object(const struct cu__g *g, struct cu_object_info *out)
@@ -63,7 +64,7 @@ static void describe_object(const struct cu__g *g, struct cu_object_info *out)
 }
 
 /* Facts that hold in every state. */
-static void describe(const struct cu__g *g, struct cu_g_info *out, struct cu__clock_pair now)
+static void describe(const struct cu__g *g, struct cu_g_info *out)
 {
     uint64_t name[ARRAY_LEN(g->name)];
     for (size_t i = 0; i < ARRAY_LEN(name); i++) {
@@ -79,9 +80,9 @@ static void describe(const struct cu__g *g, struct cu_g_info *out, struct cu__cl
     out->scope = load_relaxed(&g->scope_id);
     out->is_daemon = load_relaxed(&g->is_daemon);
     out->is_main = load_relaxed(&g->is_main);
-    out->since_ns = cu__ticks_to_ns(load_relaxed(&g->since_ticks), now);
-    out->created_ns = cu__ticks_to_ns(load_relaxed(&g->created_ticks), now);
-    out->cpu_ns = cu__tick_span_to_ns(load_relaxed(&g->run_ticks), now);
+    out->since_ns = load_relaxed(&g->since_ns);
+    out->created_ns = load_relaxed(&g->created_ns);
+    out->cpu_ns = load_relaxed(&g->run_ns);
 }
 
 static void describe_still(const struct cu__g *g, struct cu_g_info *out)
@@ -121,7 +122,7 @@ static enum seen show(struct cu__g *g, bool (*visit)(const struct cu_g_info *, v
     if (is_claimed) {
         id = g->id; /* the slot may have been used anew since we looked; now it stands still */
     }
-    describe(g, &info, cu__clock_pair());
+    describe(g, &info);
     info.id = id;
     if (is_claimed) {
         describe_still(g, &info);
@@ -151,6 +152,7 @@ int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), voi
     }
     pthread_mutex_lock(&inspection);
     add_seq(&cu__sched.inspecting_count, 1);
+    cu__claims_open();
     uint32_t count = cu__registry_count();
     for (uint32_t i = 0; i < count; i++) {
         enum seen seen = show(cu__registry_slot(i), visit, arg);
@@ -159,6 +161,7 @@ int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), voi
             break;
         }
     }
+    cu__claims_close();
     sub_seq(&cu__sched.inspecting_count, 1);
     pthread_mutex_unlock(&inspection);
     if (load_seq(&cu__sched.quiesce_count)) {

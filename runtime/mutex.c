@@ -28,12 +28,6 @@
 
 enum { TRY_AGAIN = 0, HANDED_OVER = 1 }; /* results of a wait */
 
-/* A waiter that knows since when it waits. */
-struct mutex_waiter {
-    struct cu__waiter waiter;
-    int64_t since_ns;
-};
-
 static struct cu__mutex *inside(cu_mutex *mu)
 {
     return (struct cu__mutex *)(void *)mu;
@@ -72,7 +66,8 @@ static bool take_or_announce(struct cu__mutex *mu)
 static noinline void lock_slowly(struct cu__mutex *mu)
 {
     struct cu__lock *stripe = cu__stripe(mu);
-    struct mutex_waiter self = {.since_ns = cu_now()};
+    struct cu__waiter thread_one, *self;
+    int64_t since_ns = cu_now();
     struct cu__wait why = {
         .reason = COPPER_WAIT_MUTEX_LOCK, .kind = COPPER_OBJECT_MUTEX, .object = mu};
     for (bool is_first_time = true;; is_first_time = false) {
@@ -81,18 +76,19 @@ static noinline void lock_slowly(struct cu__mutex *mu)
             cu__lock_drop(stripe);
             break;
         }
-        cu__waiter_init(&self.waiter, NULL);
+        self = cu__waiter_init(&thread_one, NULL);
+        self->tag = since_ns;
         if (is_first_time) {
-            cu__waiters_add(&mu->waiters, &self.waiter);
+            cu__waiters_add(&mu->waiters, self);
         } else {
-            cu__waiters_add_first(&mu->waiters, &self.waiter);
+            cu__waiters_add_first(&mu->waiters, self);
         }
-        if (cu__wait(&self.waiter, &why, stripe) == HANDED_OVER) {
+        if (cu__wait(self, &why, stripe) == HANDED_OVER) {
             break;
         }
     }
     if (EVENT_ON(CONTENDED)) {
-        cu__emit_contended(cu_self(), mu, cu_now() - self.since_ns);
+        cu__emit_contended(cu_self(), mu, cu_now() - since_ns);
     }
 }
 
@@ -113,7 +109,7 @@ static noinline void unlock_slowly(struct cu__mutex *mu)
     cu__lock_take(stripe);
     struct cu__waiter *w = cu__waiters_pop(&mu->waiters);
     uint32_t waiters = mu->waiters.first ? WAITERS : 0, locked = 0;
-    if (w && cu_now() - container_of(w, struct mutex_waiter, waiter)->since_ns > STARVING_NS) {
+    if (w && cu_now() - w->tag > STARVING_NS) {
         w->result = HANDED_OVER;
         locked = LOCKED;
     }

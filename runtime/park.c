@@ -3,10 +3,9 @@
  * Purpose: waiting and readying: the only place where a coroutine changes between WAITING and
  * RUNNABLE.
  *
- * Design: whoever waits links a struct cu__waiter on its stack into the object's list, under the
- * object's lock, and parks; the lock is given back after it has left its stack, so a waker that
- * finds it in the list finds it WAITING. A plain thread uses the same record and sleeps on a word in
- * it.
+ * Design: whoever waits links its struct cu__waiter into the object's list, under the object's lock,
+ * and parks; the lock is given back after it has left its stack, so a waker that finds it in the
+ * list finds it WAITING. A plain thread uses such a record too and sleeps on a word in it.
  *
  * Invariants: a waiter is taken out of its list exactly once, under the lock; who took it out wakes
  * it exactly once, after giving the lock back.
@@ -47,9 +46,15 @@ void cu__ready(struct cu__g *g)
     }
 }
 
-void cu__waiter_init(struct cu__waiter *w, void *value)
+struct cu__waiter *cu__waiter_init(struct cu__waiter *thread_one, void *value)
 {
-    *w = (struct cu__waiter){.g = cu__g_self(), .value = value};
+    struct cu__g *g = cu__g_self();
+    struct cu__waiter *w = g ? &g->waiter : thread_one;
+    w->g = g;
+    w->value = value;
+    w->result = 0;
+    w->thread_wake = 0;
+    return w;
 }
 
 void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w)
@@ -129,10 +134,7 @@ int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *
         return wait_in_thread(w, lock, why->deadline_ns);
     }
     g->wait = *why;
-    g->waiter = w;
-    cu__schedule(COPPER_AFTER_PARK, lock);
-    g->waiter = NULL;
-    return w->result;
+    return cu__schedule(cu__m(), COPPER_AFTER_PARK, lock);
 }
 
 void cu__wake(struct cu__waiter *w)

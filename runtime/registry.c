@@ -25,10 +25,10 @@ static struct {
     struct cu__g *chunks[CHUNKS]; /* written once each, before count passes them */
 } registry = {.limit = COPPER_COROUTINES_MAX};
 
-/* A dead slot remembers the id it will have next in created_ticks. */
+/* A dead slot remembers the id it will have next in created_ns. */
 static cu_id next_id(const struct cu__g *g)
 {
-    return (cu_id)g->created_ticks;
+    return g->created_ns;
 }
 
 /* Called with the lock. */
@@ -47,7 +47,8 @@ static int add_chunk(void)
     }
     for (uint32_t i = room; i-- > 0;) {
         slots[i].slot = first + i;
-        slots[i].created_ticks = (uint64_t)(registry.first_id + first + i + 1);
+        slots[i].waiter.g = &slots[i];
+        slots[i].created_ns = registry.first_id + first + i + 1;
         slots[i].next = registry.free;
         registry.free = &slots[i];
     }
@@ -129,7 +130,7 @@ void cu__registry_give(struct cu__p *p, struct cu__g *g)
 {
     cu_id id = g->id;
     store_relaxed(&g->id, 0);
-    store_relaxed(&g->created_ticks, (uint64_t)(id + ID_STEP));
+    store_relaxed(&g->created_ns, id + ID_STEP);
     g->next = NULL;
     if (p == NULL) {
         cu__lock_take(&registry.lock);

@@ -77,19 +77,10 @@ static noinline bool overflow(struct cu__p *p, struct cu__g *g, uint32_t head)
     return true;
 }
 
-void cu__runq_put(struct cu__p *p, struct cu__g *g)
+noinline void cu__runq_put_slowly(struct cu__p *p, struct cu__g *g)
 {
-    for (;;) {
-        uint32_t head = load_acquire(&p->head); /* pairs with the CAS of who took: slots are free */
-        uint32_t tail = p->tail;
-        if (likely(tail - head < COPPER_RUNQ_SIZE)) {
-            store_relaxed(&p->ring[tail % COPPER_RUNQ_SIZE], g);
-            store_release(&p->tail, tail + 1); /* pairs with the load of tail in grab */
-            return;
-        }
-        if (overflow(p, g, head)) {
-            return;
-        }
+    uint32_t head;
+    while (!cu__runq_try_put(p, g, &head) && !overflow(p, g, head)) {
     }
 }
 
@@ -100,22 +91,6 @@ void cu__runq_put_next(struct cu__p *p, struct cu__g *g)
         cu__runq_put(p, old);
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
-}
-
-struct cu__g *cu__runq_get(struct cu__p *p)
-{
-    struct cu__g *next = load_relaxed(&p->runnext);
-    if (next && cas_seq(&p->runnext, &next, NULL)) {
-        return next;
-    }
-    uint32_t head = load_acquire(&p->head), tail = p->tail;
-    while (head != tail) {
-        struct cu__g *g = load_relaxed(&p->ring[head % COPPER_RUNQ_SIZE]);
-        if (cas_seq(&p->head, &head, head + 1)) {
-            return g;
-        }
-    }
-    return NULL;
 }
 
 bool cu__runq_is_empty(struct cu__p *p)

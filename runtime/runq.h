@@ -11,12 +11,50 @@
 
 #include "types.h"
 
-/* Puts g at the end of p's ring. A full ring moves its older half to the global list first. */
-void cu__runq_put(struct cu__p *p, struct cu__g *g);
+/* Puts g at the end of p's ring; false, with the head it saw, when it is full. */
+static inline bool cu__runq_try_put(struct cu__p *p, struct cu__g *g, uint32_t *head)
+{
+    *head = load_acquire(&p->head); /* pairs with the CAS of who took: slots are free */
+    uint32_t tail = p->tail;
+    if (unlikely(tail - *head >= COPPER_RUNQ_SIZE)) {
+        return false;
+    }
+    store_relaxed(&p->ring[tail % COPPER_RUNQ_SIZE], g);
+    store_release(&p->tail, tail + 1); /* pairs with the load of tail in grab */
+    return true;
+}
+
+void cu__runq_put_slowly(struct cu__p *p, struct cu__g *g);
+
+/* The same; a full ring moves its older half to the global list first. */
+static inline void cu__runq_put(struct cu__p *p, struct cu__g *g)
+{
+    uint32_t head;
+    if (unlikely(!cu__runq_try_put(p, g, &head))) {
+        cu__runq_put_slowly(p, g);
+    }
+}
+
 /* Puts g into runnext; a G that was there moves to the end of the ring. A full barrier lies between
  * this and what the caller reads afterwards. */
 void cu__runq_put_next(struct cu__p *p, struct cu__g *g);
-struct cu__g *cu__runq_get(struct cu__p *p);
+/* runnext, or the oldest of the ring; NULL: both empty. */
+static inline struct cu__g *cu__runq_get(struct cu__p *p)
+{
+    struct cu__g *next = load_relaxed(&p->runnext);
+    if (next && cas_seq(&p->runnext, &next, NULL)) {
+        return next;
+    }
+    uint32_t head = load_acquire(&p->head), tail = p->tail;
+    while (head != tail) {
+        struct cu__g *g = load_relaxed(&p->ring[head % COPPER_RUNQ_SIZE]);
+        if (cas_seq(&p->head, &head, head + 1)) {
+            return g;
+        }
+    }
+    return NULL;
+}
+
 /* A glance: true also for a moving queue. */
 bool cu__runq_is_empty(struct cu__p *p);
 /* Moves half of victim's ring (with_next: else its runnext) to p's; returns one of them to run, and

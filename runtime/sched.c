@@ -10,7 +10,7 @@
  *
  * Invariants: a coroutine is made visible to others (queued, or findable by a waker) only after its
  * stack is no longer in use: the leaver notes in m->after what is to be done, and whoever arrives on
- * that M does it first of all (finish_switch). So nobody can run a coroutine that is still running.
+ * that M does it first of all (cu__arrived, called by the switch). So nobody can run a coroutine that is still running.
  *
  * Rejected: a scheduler stack for every switch (twice the price); publishing first and letting the
  * taker wait until the stack is free (a waiter on every wake-up path).
@@ -82,83 +82,97 @@ static void look_at_timers(struct cu__p *p)
     }
 }
 
-/* First thing after every switch, on the new stack: sees to the coroutine that was left. */
-static void finish_switch(struct cu__m *m)
+/* Sees to the coroutine that was left. */
+static inline void finish_switch(struct cu__m *m)
 {
     struct cu__after after = m->after;
     m->after.kind = COPPER_AFTER_NOTHING;
     look_at_timers(m->p);
-    switch (after.kind) {
-    case COPPER_AFTER_NOTHING:
-        return;
-    case COPPER_AFTER_YIELD:
+    if (after.kind == COPPER_AFTER_PARK) {
+        finish_park(m, after.g, after.unlock);
+    } else if (after.kind == COPPER_AFTER_YIELD) {
         store_release(&after.g->state, CU__G_RUNNABLE);
         cu__runq_put(m->p, after.g);
         hint_wake();
-        return;
-    case COPPER_AFTER_PARK:
-        finish_park(m, after.g, after.unlock);
-        return;
-    case COPPER_AFTER_EXIT:
+    } else if (after.kind == COPPER_AFTER_EXIT) {
         finish_exit(m, after.g);
-        return;
     }
 }
 
-struct cu__g *cu__pick(struct cu__p *p, enum cu_ready_cause *cause)
+/* Makes a dequeued coroutine RUNNING, unless an inspector claimed it: then false, and it is the
+ * inspector's to queue. While no inspection is open, claims cannot be met, and a plain store does
+ * what would take a locked instruction on the hottest path of all. See barrier.c for why that is
+ * safe. */
+static inline bool start_running(struct cu__p *p, struct cu__g *g)
+{
+    store_relaxed(&p->is_picking, 1);
+    __atomic_signal_fence(__ATOMIC_SEQ_CST);
+    bool is_open = load_acquire(&cu__sched.claims_open) != 0;
+    if (likely(!is_open)) {
+        cu_assert(load_relaxed(&g->state) == CU__G_RUNNABLE);
+        store_relaxed(&g->state, CU__G_RUNNING);
+    }
+    store_release(&p->is_picking, 0);
+    return likely(!is_open) || cu__g_apply(&g->state, CU__G_RUN);
+}
+
+static inline struct cu__g *pick(struct cu__p *p)
 {
     struct cu__g *g;
     for (;;) {
         uint32_t tick = p->tick + 1;
         store_relaxed(&p->tick, tick);
         g = NULL;
-        *cause = COPPER_CAUSE_GLOBAL;
+        p->cause = COPPER_CAUSE_GLOBAL;
         if (unlikely(tick % COPPER_FAIR_TICKS == 0)) {
             g = cu__global_get(p, 1);
         }
         if (likely(g == NULL)) {
-            *cause = COPPER_CAUSE_QUEUE;
+            p->cause = COPPER_CAUSE_QUEUE;
             g = cu__runq_get(p);
         }
         if (g == NULL) {
-            *cause = COPPER_CAUSE_GLOBAL;
+            p->cause = COPPER_CAUSE_GLOBAL;
             g = cu__global_get(p, COPPER_RUNQ_SIZE / 2);
         }
-        /* one that an inspector holds still is left to the inspector */
-        if (g == NULL || likely(cu__g_apply(&g->state, CU__G_RUN))) {
+        if (g == NULL || likely(start_running(p, g))) {
             return g;
         }
     }
 }
 
+struct cu__g *cu__pick(struct cu__p *p)
+{
+    return pick(p);
+}
+
 /* Time on a P, for the coroutine that stops and the one that starts. */
 static noinline void account(struct cu__p *p, struct cu__g *stops)
 {
-    uint64_t ticks = cu__ticks();
-    if (stops && p->switched_ticks) {
-        bump(&stops->run_ticks, ticks - p->switched_ticks);
+    int64_t now_ns = cu_now();
+    if (p->switched_ns) {
+        bump(&stops->run_ns, now_ns - p->switched_ns);
     }
-    p->switched_ticks = ticks;
-    p->clock_ticks = ticks;
+    p->switched_ns = now_ns;
 }
 
 /* g is about to run here: everything that must be true when its first instruction executes. */
-static void enter(struct cu__m *m, struct cu__g *g, enum cu_ready_cause cause)
+static inline void enter(struct cu__m *m, struct cu__g *g)
 {
     struct cu__p *p = m->p;
     if (unlikely(g->stack == NULL)) {
         cu__stack_attach(p, g);
     }
-    store_relaxed(&g->since_ticks, p->clock_ticks);
+    store_relaxed(&g->since_ns, p->clock_ns);
     bump(&p->counters.switches, 1);
     store_relaxed(&m->g, g);
     if (EVENT_ON(RUNNING)) {
-        cu__emit_running(g->id, (int)p->index, cause);
+        cu__emit_running(g->id, (int)p->index, p->cause);
     }
 }
 
 /* The leaver's last words to tools and checkers. */
-static void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
+static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
 {
     struct cu__p *p = m->p;
     int index = (int)p->index;
@@ -166,13 +180,13 @@ static void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
         account(p, g);
     }
     if (kind == COPPER_AFTER_YIELD) {
-        store_relaxed(&g->since_ticks, p->clock_ticks);
+        store_relaxed(&g->since_ns, p->clock_ns);
         if (EVENT_ON(YIELDED)) {
             cu__emit_yielded(g->id, index);
         }
     } else if (kind == COPPER_AFTER_PARK) {
-        p->clock_ticks = cu__ticks();
-        store_relaxed(&g->since_ticks, p->clock_ticks);
+        p->clock_ns = cu__now_coarse();
+        store_relaxed(&g->since_ns, p->clock_ns);
         bump(&p->counters.parks, 1);
         if (EVENT_ON(PARKED)) {
             cu__emit_parked(g->id, index, g->wait.reason, g->wait.object, g->wait.deadline_ns);
@@ -185,16 +199,14 @@ static void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
     }
 }
 
-void cu__schedule(enum cu__after_kind kind, struct cu__lock *unlock)
+int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock)
 {
-    struct cu__m *m = cu__m();
     struct cu__g *self = m->g;
-    enum cu_ready_cause cause;
 
     /* choose: before leaving, while our stack is still ours */
-    struct cu__g *next = cu__pick(m->p, &cause);
+    struct cu__g *next = pick(m->p);
     if (next == NULL && kind == COPPER_AFTER_YIELD) {
-        return;
+        return 0;
     }
 
     /* leave: what becomes of us is done by who comes after us */
@@ -203,41 +215,42 @@ void cu__schedule(enum cu__after_kind kind, struct cu__lock *unlock)
     self->saved_errno = *m->errno_address;
     struct cu__context *to = &m->context;
     if (next) {
-        enter(m, next, cause);
+        enter(m, next);
         to = &next->context;
     } else {
         store_relaxed(&m->g, NULL);
     }
 
-    /* switch: returns when somebody chooses us, perhaps on another thread */
+    /* switch: returns when somebody chooses us, perhaps on another thread, after cu__arrived */
     cu__depart(&self->context, to, kind == COPPER_AFTER_EXIT);
-    cu__switch(&self->context.sp, to->sp);
-    cu__arrive(&self->context);
-
-    /* arrive: see to whom we came after */
-    m = cu__m();
-    finish_switch(m);
-    *m->errno_address = self->saved_errno;
+    return cu__switch(&self->context.sp, to->sp);
 }
 
-void cu__run(struct cu__m *m, struct cu__g *g, enum cu_ready_cause cause)
+int cu__arrived(void)
 {
-    m->p->clock_ticks = cu__ticks();
-    m->p->switched_ticks = m->p->clock_ticks;
-    enter(m, g, cause);
+    struct cu__m *m = cu__m();
+    struct cu__g *g = m->g;
+    cu__arrive(g ? &g->context : &m->context);
+    finish_switch(m);
+    if (g == NULL) {
+        return 0;
+    }
+    *m->errno_address = g->saved_errno;
+    return g->waiter.result;
+}
+
+void cu__run(struct cu__m *m, struct cu__g *g)
+{
+    m->p->clock_ns = cu__now_coarse();
+    m->p->switched_ns = load_relaxed(&m->p->busy_since_ns);
+    enter(m, g);
     cu__depart(&m->context, &g->context, false);
     cu__switch(&m->context.sp, g->context.sp);
-    cu__arrive(&m->context);
-    finish_switch(m);
 }
 
 void cu__coroutine_main(void)
 {
-    struct cu__m *m = cu__m();
-    struct cu__g *g = m->g;
-    cu__arrive(&g->context);
-    finish_switch(m);
-    *m->errno_address = 0;
+    struct cu__g *g = cu__g_self();
     g->entry(g->arg);
     if (unlikely(cu__m() == NULL)) {
         /* a forked child that came back from the coroutine it was forked in: there is nothing left

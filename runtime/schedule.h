@@ -7,20 +7,21 @@
 
 #include "types.h"
 
-/* sched.c: leaves the calling coroutine, as `kind` says, and runs others; returns when it runs again
- * (YIELD with nobody else to run: at once). Parks. `unlock` is for PARK, see struct cu__after. */
-void cu__schedule(enum cu__after_kind kind, struct cu__lock *unlock);
+/* sched.c: leaves m's coroutine, the caller, as `kind` says, and runs others; returns when it runs again
+ * (YIELD with nobody else to run: at once). Parks. `unlock` is for PARK, see struct cu__after. The
+ * result is the waiter's. To be called as a tail call where speed matters: switch_x86_64.S. */
+int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock);
 /* From the thread's own stack: runs g, returns when the M runs out of coroutines. */
-void cu__run(struct cu__m *m, struct cu__g *g, enum cu_ready_cause cause);
+void cu__run(struct cu__m *m, struct cu__g *g);
 /* The next coroutine that p can run without looking further than its own and the global queue. It
- * is RUNNING and the caller's. NULL: none. */
-struct cu__g *cu__pick(struct cu__p *p, enum cu_ready_cause *cause);
+ * is RUNNING and the caller's; p->cause says where it was. NULL: none. */
+struct cu__g *cu__pick(struct cu__p *p);
 /* First C function on a coroutine's stack; called by cu__coroutine_entry. */
 __attribute__((noreturn)) void cu__coroutine_main(void);
 
 /* find_work.c: from the thread's own stack: a coroutine to run, RUNNING and the caller's. Sleeps
  * until there is one. */
-struct cu__g *cu__find_work(struct cu__m *m, enum cu_ready_cause *cause);
+struct cu__g *cu__find_work(struct cu__m *m);
 /* After work was put into a queue, with a full barrier between: wakes a worker if all are asleep
  * that could take it. */
 void cu__wake_one(void);
@@ -31,12 +32,13 @@ void cu__wake_keeper(int64_t deadline_ns);
 void cu__ready(struct cu__g *g);
 /* Puts a RUNNABLE coroutine into a queue and sees to it that somebody looks. */
 void cu__enqueue(struct cu__g *g);
+/* The calling coroutine's record, or `thread_one`, which a plain thread provides on its stack. */
+struct cu__waiter *cu__waiter_init(struct cu__waiter *thread_one, void *value);
 /* Waits in the list that the caller has put w into, whose lock is held and is given back: parks, or
- * blocks a plain thread. Returns w->result. */
+ * blocks a plain thread. Returns w->result; -ETIMEDOUT in a plain thread leaves w in the list. */
 int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock);
 /* Ends the wait of a waiter that was taken out of its list. Without locks held. */
 void cu__wake(struct cu__waiter *w);
-void cu__waiter_init(struct cu__waiter *w, void *value);
 void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w);
 void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w);
 void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w);

@@ -36,12 +36,6 @@ struct cu__scope {
     uint32_t active;        /* any: atomic */
 };
 
-/* Who waits; lives on the waiter's stack. */
-struct quiesce_waiter {
-    struct cu__waiter waiter; /* first: found from it */
-    uint64_t scope_id;
-};
-
 static struct {
     struct cu__lock lock;
     struct cu__scope *first;
@@ -188,9 +182,8 @@ static void wake_settled(bool (*is_true)(uint64_t scope_id), uint64_t scope_id)
     struct cu__waiters ripe = {NULL, NULL};
     cu__lock_take(&scopes.lock);
     for (struct cu__waiter *w = scopes.waiters.first, *next; w; w = next) {
-        struct quiesce_waiter *waiter = container_of(w, struct quiesce_waiter, waiter);
         next = w->next;
-        if (waiter->scope_id == scope_id && is_true(scope_id)) {
+        if ((uint64_t)w->tag == scope_id && is_true(scope_id)) {
             cu__waiters_remove(&scopes.waiters, w);
             cu__waiters_add(&ripe, w);
         }
@@ -257,31 +250,31 @@ static bool is_quiet_now(uint64_t scope_id, const struct cu__g *g)
 
 int cu_quiesce(uint64_t scope, int64_t timeout_ns)
 {
-    struct quiesce_waiter self = {.scope_id = scope};
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
     struct cu__wait why = {.reason = COPPER_WAIT_QUIESCE};
     struct cu__g *g = cu__g_self();
     int64_t now_ns = cu_now();
     why.deadline_ns = timeout_ns < INT64_MAX - 1 - now_ns ? now_ns + timeout_ns : INT64_MAX - 1;
-    cu__waiter_init(&self.waiter, NULL);
+    self->tag = (int64_t)scope;
     add_seq(&cu__sched.quiesce_count, 1);
     cu__lock_take(&scopes.lock);
     int result = 0;
     if (is_quiet_now(scope, g)) {
         cu__lock_drop(&scopes.lock);
     } else {
-        cu__waiters_add(&scopes.waiters, &self.waiter);
-        result = cu__wait(&self.waiter, &why, &scopes.lock);
+        cu__waiters_add(&scopes.waiters, self);
+        result = cu__wait(self, &why, &scopes.lock);
         if (g) {
             cu__timer_cancel(g);
         } else if (result == -ETIMEDOUT) {
             cu__lock_take(&scopes.lock);
-            if (self.waiter.is_queued) {
-                cu__waiters_remove(&scopes.waiters, &self.waiter);
+            if (self->is_queued) {
+                cu__waiters_remove(&scopes.waiters, self);
             } else {
                 result = 0; /* it came true in the last moment; its wake-up is under way */
             }
             cu__lock_drop(&scopes.lock);
-            while (result == 0 && load_acquire(&self.waiter.thread_wake) == 0) {
+            while (result == 0 && load_acquire(&self->thread_wake) == 0) {
                 cu__cpu_relax();
             }
         }

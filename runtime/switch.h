@@ -26,9 +26,10 @@ struct cu__context {
 #endif
 };
 
-/* Saves the callee-saved registers and the stack pointer, continues at `to`. Returns when somebody
- * switches back. */
-void cu__switch(void **save_sp, void *to_sp);
+/* Saves the callee-saved registers and the stack pointer, continues at `to`, and calls cu__arrived
+ * there first of all. Returns, when somebody switches back, what cu__arrived returned then. */
+int cu__switch(void **save_sp, void *to_sp);
+int cu__arrived(void);
 
 /* First instruction of every coroutine: calls cu__coroutine_main. Unwinding ends here. */
 void cu__coroutine_entry(void);

@@ -2,15 +2,18 @@
  *
  * Purpose: the stack switch, the first frame of a coroutine, and reading one's own registers.
  *
- * Design: the switch ends in `pop %rcx; jmp *%rcx`. A `ret` would always mispredict, because the
- * processor's return stack remembers the calls of the stack we left.
+ * Design: the switch is meant to be the end of a chain of tail calls that began in the caller of a
+ * parking function, and ends in `pop %rcx; jmp *%rcx` straight to where that one returns. A `ret`
+ * would mispredict, because the processor's return stack remembers the calls of the stack we left;
+ * and so would each return of the functions between, were they not tail calls. What must be done on
+ * the new stack is called from here (cu__arrived), whose result is that of the parking function.
  *
  * The unwind directives are right at every instruction: samplers and debuggers stop anywhere. Both
  * stacks have the same layout below the return address, so changing %rsp needs no directive.
  */
     .text
 
-/* void cu__switch(void **save_sp, void *to_sp) */
+/* int cu__switch(void **save_sp, void *to_sp) */
     .globl  cu__switch
     .hidden cu__switch
     .type   cu__switch, @function
@@ -37,6 +40,11 @@ cu__switch:
     .cfi_offset %r15, -56
     movq    %rsp, (%rdi)
     movq    %rsi, %rsp
+    subq    $8, %rsp
+    .cfi_def_cfa_offset 64
+    call    cu__arrived
+    addq    $8, %rsp
+    .cfi_def_cfa_offset 56
     popq    %r15
     .cfi_def_cfa_offset 48
     .cfi_restore %r15

@@ -166,7 +166,7 @@ void cu_sleep(int64_t ns)
     int64_t deadline_ns = ns < INT64_MAX - 1 - now_ns ? now_ns + ns : INT64_MAX - 1;
     if (g) {
         g->wait = (struct cu__wait){.reason = COPPER_WAIT_SLEEP, .deadline_ns = deadline_ns};
-        cu__schedule(COPPER_AFTER_PARK, NULL);
+        cu__schedule(cu__m(), COPPER_AFTER_PARK, NULL);
         return;
     }
     uint32_t word = 0;

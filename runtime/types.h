@@ -34,7 +34,7 @@
  *             inspector puts it into a queue when it is done.
  *
  * A G becomes RUNNABLE or WAITING only after its M has left its stack: what to do with it is noted
- * in m->after and done by whoever runs next on that M (finish_switch in sched.c).
+ * in m->after and done by whoever runs next on that M (cu__arrived in sched.c).
  */
 #ifndef COPPER_RUNTIME_TYPES_H
 #define COPPER_RUNTIME_TYPES_H
@@ -78,12 +78,13 @@ struct cu__stack {
     bool is_cold;           /* its pages were given back */
 };
 
-/* Somebody who waits for an object: a coroutine or a plain thread. On the waiter's stack, linked
- * into the object's list. lock: the object's, until is_queued is false; then the waker's, until it
- * wakes; then the waiter's. */
+/* Somebody who waits for an object: a coroutine (the record is part of its G) or a plain thread (it
+ * is on its stack), linked into the object's list. lock: the object's, until is_queued is false;
+ * then the waker's, until it wakes; then the waiter's. */
 struct cu__waiter {
     struct cu__waiter *next, *prev;
     struct cu__g *g;      /* NULL: a plain thread */
+    int64_t tag;          /* mutex: since when; quiescence: of which scope */
     void *value;          /* channels: what to send from or receive into */
     uint32_t thread_wake; /* any: atomic; plain threads sleep on it */
     int result;
@@ -119,11 +120,11 @@ struct cu__g {
     struct cu__scope *scope;   /* owner */
     uint64_t scope_id;         /* any */
     struct cu_wg *wg;          /* owner; told when G ends */
-    uint64_t since_ticks;      /* any */
-    uint64_t created_ticks;    /* any */
-    uint64_t run_ticks;        /* any; time on a P while somebody counts */
+    int64_t since_ns;          /* any */
+    int64_t created_ns;        /* any; while dead: the next id */
+    int64_t run_ns;            /* any; time on a P while somebody counts */
     struct cu__wait wait;      /* owner */
-    struct cu__waiter *waiter; /* owner; NULL: waits for time only */
+    struct cu__waiter waiter;  /* in an object's list while it waits there */
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int saved_errno;
@@ -165,9 +166,11 @@ struct cu__p {
     struct cu__m *owner; /* any: atomic, by CAS */
     uint32_t index;      /* constant */
     uint32_t tick;       /* writer: owner; counts coroutines run */
-    uint64_t clock_ticks; /* owner: last reading, for states that need no exact time */
-    uint64_t switched_ticks; /* owner: when the current G began to run, while somebody counts */
+    int64_t clock_ns;      /* owner: last reading, for states that need no exact time */
+    int64_t switched_ns;   /* owner: when the current G began to run, while somebody counts */
+    enum cu_ready_cause cause; /* owner: how the last picked G was found */
     uint64_t random;     /* owner */
+    uint32_t is_picking;  /* writer: owner; read by who opens an inspection */
     struct cu__stack *stacks; /* owner: warm stacks of the default size */
     struct cu__g *free_gs; /* owner */
     uint32_t stacks_count, free_gs_count, trim_tick; /* owner */
@@ -216,6 +219,7 @@ struct cu__sched {
     struct cu__m *keeper;                     /* any: atomic, by CAS */
     int64_t keeper_until_ns;                  /* writer: keeper; read by who adds timers */
     uint32_t inspecting_count;                /* any: atomic; inspections under way */
+    uint32_t claims_open;                     /* any: atomic; not 0: coroutines may be claimed */
     uint32_t quiesce_count;                   /* any: atomic; who waits for everything to be idle */
     uint32_t procs;                           /* constant once started */
     uint32_t is_started;                      /* any: atomic */

@@ -89,7 +89,7 @@ void cu_wg_wait(cu_wg *public)
         return;
     }
     struct cu__lock *stripe = cu__stripe(wg);
-    struct cu__waiter self;
+    struct cu__waiter thread_one, *self;
     struct cu__wait why = {.reason = COPPER_WAIT_WG_WAIT, .kind = COPPER_OBJECT_WG, .object = wg};
     cu__lock_take(stripe);
     do {
@@ -98,9 +98,9 @@ void cu_wg_wait(cu_wg *public)
             return;
         }
     } while (!cas_seq(&wg->word, &word, word + 1));
-    cu__waiter_init(&self, NULL);
-    cu__waiters_add(&wg->waiters, &self);
-    cu__wait(&self, &why, stripe);
+    self = cu__waiter_init(&thread_one, NULL);
+    cu__waiters_add(&wg->waiters, self);
+    cu__wait(self, &why, stripe);
 }
 
 cu_id cu_wg_go_site(cu_wg *wg, void (*fn)(void *), void *arg, const struct cu_site *site)

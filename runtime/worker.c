@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "barrier.h"
 #include "clock.h"
 #include "events.h"
 #include "futex.h"
@@ -84,9 +85,7 @@ static void *work(void *arg)
         cu__emit_p_started((int)m->p->index, m->tid);
     }
     for (;;) {
-        enum cu_ready_cause cause;
-        struct cu__g *g = cu__find_work(m, &cause);
-        cu__run(m, g, cause);
+        cu__run(m, cu__find_work(m));
     }
     return NULL;
 }
@@ -143,6 +142,7 @@ static int prepare(struct cu__sched *s)
         s->ps[i].timers.next_ns = COPPER_NO_WAKE;
     }
     cu__registry_limit(cu__config_coroutines());
+    cu__claims_prepare();
     return 0;
 }
 

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: opening and closing an inspection: between the two, coroutines may be claimed.
+ */
+#ifndef COPPER_RUNTIME_BARRIER_H
+#define COPPER_RUNTIME_BARRIER_H
+
+/* After this every worker that dequeues a coroutine looks whether it is claimed. */
+void cu__claims_open(void);
+void cu__claims_close(void);
+/* Once for each start of the runtime: finds out what the kernel offers. */
+void cu__claims_prepare(void);
+
+#endif
