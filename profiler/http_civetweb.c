@@ -37,6 +37,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define COPPER_HTTP_BODY    32768 /* a longer body goes out in chunks */
@@ -53,6 +54,7 @@ struct cu__http_server {
     struct mg_context *context;
     struct cu__access access;
     struct cu__pool pool;
+    uint16_t port;
     sem_t started;           /* posted by each of civetweb's threads */
     atomic_int waiting;      /* any: requests that wait for ?seconds= */
     atomic_int slow;         /* any: requests with a slow reader */
@@ -527,6 +529,7 @@ int cu__http_start(const struct cu__access *access, uint32_t ip, uint16_t *port,
         err = err ? err : -EAGAIN;
     } else {
         err = read_port(server, port);
+        server->port = err ? 0 : *port;
     }
     if (err) {
         cu__http_stop(server);
@@ -540,6 +543,11 @@ void cu__http_stop(struct cu__http_server *server)
 {
     atomic_store_explicit(&server->is_stopping, true, memory_order_relaxed);
     if (server->context) {
+        /* the thread that accepts looks only every two seconds whether it is to end: wake it */
+        int listening = server->port ? cu__listening_socket(server->port) : -1;
+        if (listening >= 0) {
+            shutdown(listening, SHUT_RDWR);
+        }
         mg_stop(server->context);
     }
     cu__pool_end(&server->pool);

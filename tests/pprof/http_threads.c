@@ -23,8 +23,10 @@ static pthread_cond_t never = PTHREAD_COND_INITIALIZER;
 static void *burner(void *arg)
 {
     for (;;) {
-        burn_once();
-        usleep(500);
+        for (int i = 0; i < 40; i++) {
+            burn_once();
+        }
+        usleep(3000);
     }
     return arg;
 }
