@@ -30,7 +30,9 @@ static void finds_one(void **state)
     cu_leak_scope *scope = cu_leak_scope_begin("c++");
     cu_go(wait_for_ever, c);
     assert_int_equal(cu_leak_scope_end(scope, &quiet), 1);
-    cu_chan_close(c);
+    cu_chan_close(c); /* lets it go */
+    cu_quiesce(0, COPPER_LEAK_TIMEOUT_DEFAULT_NS);
+    cu_chan_unref(c);
 }
 
 static int set_state(void **state)
