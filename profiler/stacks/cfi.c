@@ -2,11 +2,11 @@
  *
  * Purpose: read .eh_frame_hdr and .eh_frame: which rule finds the caller, for each range of pc.
  *
- * Design. Bytes come through struct cu__memory into two small windows (one for the function's entry,
- * one for its common part), never from the image itself. Every cursor is bounded; anything malformed
- * or not understood makes the one function unsupported and harms nothing else. The interpreter knows
- * what compilers and glibc's assembler emit; the remaining exotic expressions become UNSUPPORTED
- * rows, which are unwound by libunwind off the handler.
+ * Design. Bytes come through struct cu__memory into two small windows (one for the function's
+ * entry, one for its common part), never from the image itself. Every cursor is bounded; anything
+ * malformed or not understood makes the one function unsupported and harms nothing else. The
+ * interpreter knows what compilers and glibc's assembler emit; the remaining exotic expressions
+ * become UNSUPPORTED rows, which are unwound by libunwind off the handler.
  *
  * Invariants. Rows of one function are given in rising order and end with a NONE row at its end.
  */
@@ -14,15 +14,16 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <ucontext.h>
 
-#define ENTRY_BYTES_MAX   (64u << 10) /* one CIE or FDE; the longest seen is far below */
-#define STATES_MAX        16          /* nested DW_CFA_remember_state */
-#define DWARF_REGS        17
-#define DWARF_BX          3
-#define DWARF_BP          6
-#define DWARF_SP          7
-#define DWARF_RA          16
-#define FDES_MAX          (1u << 22)
+#define ENTRY_BYTES_MAX (64u << 10) /* one CIE or FDE; the longest seen is far below */
+#define STATES_MAX      16          /* nested DW_CFA_remember_state */
+#define DWARF_REGS      17
+#define DWARF_BX        3
+#define DWARF_BP        6
+#define DWARF_SP        7
+#define DWARF_RA        16
+#define FDES_MAX        (1u << 22)
 
 /* pointer encodings */
 #define PE_OMIT     0xff
@@ -48,7 +49,7 @@
 
 struct cursor {
     const uint8_t *p, *end;
-    uint64_t at;   /* address of *p in the image: pc-relative pointers count from it */
+    uint64_t at; /* address of *p in the image: pc-relative pointers count from it */
     bool is_bad;
 };
 
@@ -58,7 +59,7 @@ struct window {
     uint8_t bytes[ENTRY_BYTES_MAX + 16];
 };
 
-enum reg_rule_kind { REG_SAME, REG_UNDEFINED, REG_AT_CFA, REG_VIA_BP, REG_VIA_SP, REG_OTHER };
+enum reg_rule_kind { REG_SAME, REG_UNDEFINED, REG_AT_CFA, REG_VIA_BP, REG_IN_REG, REG_OTHER };
 
 struct reg_rule {
     enum reg_rule_kind kind;
@@ -191,7 +192,8 @@ static uint64_t take_pointer(struct cursor *c, uint8_t encoding, uint64_t data_b
     return v;
 }
 
-/* ---- windows and entries ---------------------------------------------------------------------- */
+/* ---- windows and entries ----------------------------------------------------------------------
+ */
 
 /* n bytes at an address, or fewer: *got. They stay until the next call on this window. */
 static const uint8_t *view(struct cu__cfi_reader *r, struct window *w, uint64_t at, size_t n,
@@ -215,8 +217,8 @@ static const uint8_t *view(struct cu__cfi_reader *r, struct window *w, uint64_t 
     return w->bytes + (at - w->at);
 }
 
-/* A cursor over the entry at this address, after its length. *id_at: address of the field that tells
- * CIE from FDE. false: the section's end, or nonsense. */
+/* A cursor over the entry at this address, after its length. *id_at: address of the field that
+ * tells CIE from FDE. false: the section's end, or nonsense. */
 static bool open_entry(struct cu__cfi_reader *r, struct window *w, uint64_t at, struct cursor *c,
                        uint32_t *id, uint64_t *id_at)
 {
@@ -226,7 +228,8 @@ static bool open_entry(struct cu__cfi_reader *r, struct window *w, uint64_t at, 
     if (!p || got < 8)
         return false;
     memcpy(&length, p, 4);
-    if (length < 4 || length > ENTRY_BYTES_MAX - 8) /* 0xffffffff: 64-bit form, never in .eh_frame */
+    if (length < 4 ||
+        length > ENTRY_BYTES_MAX - 8) /* 0xffffffff: 64-bit form, never in .eh_frame */
         return false;
     p = view(r, w, at, 4 + (size_t)length, &got);
     if (!p || got < 4 + (size_t)length)
@@ -342,7 +345,8 @@ static bool read_cie(struct cu__cfi_reader *r, uint64_t at)
     return true;
 }
 
-/* ---- from DWARF's state to a rule -------------------------------------------------------------- */
+/* ---- from DWARF's state to a rule --------------------------------------------------------------
+ */
 
 static int reg_of_dwarf(uint64_t dwarf)
 {
@@ -361,6 +365,15 @@ static int reg_of_dwarf(uint64_t dwarf)
     default:
         return -1;
     }
+}
+
+/* Where a signal's context has a register that calls do not preserve. */
+static int greg_of_dwarf(uint64_t dwarf)
+{
+    static const int8_t greg[DWARF_REGS] = {REG_RAX, REG_RDX, REG_RCX, -1,     REG_RSI, REG_RDI,
+                                            -1,      -1,      REG_R8,  REG_R9, REG_R10, REG_R11,
+                                            -1,      -1,      -1,      -1,     -1};
+    return dwarf < DWARF_REGS ? greg[dwarf] : -1;
 }
 
 static bool eighths(int64_t off, int16_t *out)
@@ -390,7 +403,7 @@ static void rule_for_saved(struct cu__rule *rule, unsigned i, const struct reg_r
             at = COPPER_SAVED_UNKNOWN;
         break;
     case REG_UNDEFINED:
-    case REG_VIA_SP:
+    case REG_IN_REG:
     case REG_OTHER:
         break;
     }
@@ -399,26 +412,42 @@ static void rule_for_saved(struct cu__rule *rule, unsigned i, const struct reg_r
 
 static bool cfa_of(const struct state *s, struct cu__rule *rule)
 {
-    int reg = reg_of_dwarf(s->cfa_reg);
-    if (reg < 0 || s->cfa_off < INT32_MIN || s->cfa_off > INT32_MAX)
+    int reg = reg_of_dwarf(s->cfa_reg), greg = greg_of_dwarf(s->cfa_reg);
+    if (s->cfa_off < INT32_MIN || s->cfa_off > INT32_MAX)
         return false;
-    rule->cfa_reg = (uint8_t)reg;
+    if (reg < 0 && (greg < 0 || s->cfa != CFA_REG))
+        return false;
+    rule->cfa_reg = (uint8_t)(reg >= 0 ? reg : greg | COPPER_REG_IS_GREG);
     rule->cfa_off = (int32_t)s->cfa_off;
     switch (s->cfa) {
     case CFA_REG:
-        rule->kind = COPPER_RULE_CFA;
+        rule->kind = reg >= 0 ? COPPER_RULE_CFA : COPPER_RULE_CONTEXT;
         return true;
     case CFA_REG_DEREF:
         rule->kind = COPPER_RULE_DEREF;
         return true;
     case CFA_PLT:
         rule->kind = COPPER_RULE_PLT;
-        rule->plt_from = s->plt_from;
+        rule->extra = s->plt_from;
         return reg == COPPER_REG_SP;
     case CFA_OTHER:
         break;
     }
     return false;
+}
+
+/* Where the return address is. After cfa_of. */
+static bool ra_of(const struct state *s, struct cu__rule *rule)
+{
+    const struct reg_rule *ra = &s->regs[DWARF_RA];
+    if (ra->kind == REG_AT_CFA)
+        return eighths(ra->off, &rule->ra);
+    int greg = ra->kind == REG_IN_REG ? greg_of_dwarf((uint64_t)ra->off) : -1;
+    if (greg < 0 || s->cfa != CFA_REG)
+        return false;
+    rule->kind = COPPER_RULE_CONTEXT;
+    rule->extra = (uint8_t)(greg + 1);
+    return true;
 }
 
 static void make_rule(const struct state *s, bool is_signal, struct cu__rule *rule)
@@ -434,8 +463,7 @@ static void make_rule(const struct state *s, bool is_signal, struct cu__rule *ru
         rule->kind = COPPER_RULE_SIGNAL;
         return;
     }
-    if (is_signal || s->regs[DWARF_RA].kind != REG_AT_CFA || s->regs[DWARF_SP].kind != REG_SAME ||
-        !eighths(s->regs[DWARF_RA].off, &rule->ra) || !cfa_of(s, rule)) {
+    if (is_signal || s->regs[DWARF_SP].kind != REG_SAME || !cfa_of(s, rule) || !ra_of(s, rule)) {
         memset(rule, 0, sizeof *rule);
         rule->kind = COPPER_RULE_UNSUPPORTED;
         return;
@@ -444,7 +472,8 @@ static void make_rule(const struct state *s, bool is_signal, struct cu__rule *ru
         rule_for_saved(rule, i, &s->regs[saved[i]]);
 }
 
-/* ---- the program ------------------------------------------------------------------------------- */
+/* ---- the program -------------------------------------------------------------------------------
+ */
 
 static void emit_row(struct program *p)
 {
@@ -523,12 +552,8 @@ static void reg_expression(struct state *s, uint64_t reg, struct cursor block)
 {
     uint64_t base;
     struct reg_rule rule = {REG_OTHER, 0};
-    if (take_breg(&block, &base, &rule.off) && block.p == block.end) {
-        if (base == DWARF_BP)
-            rule.kind = REG_VIA_BP;
-        else if (base == DWARF_SP)
-            rule.kind = REG_VIA_SP;
-    }
+    if (take_breg(&block, &base, &rule.off) && block.p == block.end && base == DWARF_BP)
+        rule.kind = REG_VIA_BP;
     if (reg < DWARF_REGS)
         s->regs[reg] = rule;
 }
@@ -578,6 +603,9 @@ static bool run_register_op(struct program *p, struct cursor *c, uint8_t op)
         set_reg(s, take_uleb(c), REG_SAME, 0);
         return true;
     case 0x09: /* register */
+        reg = take_uleb(c);
+        set_reg(s, reg, REG_IN_REG, (int64_t)take_uleb(c));
+        return true;
     case 0x14: /* val_offset */
         reg = take_uleb(c);
         take_uleb(c);
@@ -686,7 +714,8 @@ static void run_program(struct program *p, struct cursor *c)
     }
 }
 
-/* ---- functions --------------------------------------------------------------------------------- */
+/* ---- functions ---------------------------------------------------------------------------------
+ */
 
 static bool open_fde(struct cu__cfi_reader *r, uint64_t fde, struct cursor *c, uint64_t *start,
                      uint64_t *limit)
@@ -735,7 +764,8 @@ bool cu__cfi_fde_rows(struct cu__cfi_reader *r, uint64_t fde, cu__row_fn *row, v
     return !p.is_stopped && row(ctx, limit, &none) && !c.is_bad;
 }
 
-/* ---- the header -------------------------------------------------------------------------------- */
+/* ---- the header --------------------------------------------------------------------------------
+ */
 
 bool cu__cfi_index(const struct cu__cfi *c, struct cu__cfi_index *out)
 {

@@ -24,7 +24,8 @@
 #define STUB_BYTES       16
 #define MARKS_MAX        15 /* underscores that count */
 
-/* ---- reading ----------------------------------------------------------------------------------- */
+/* ---- reading -----------------------------------------------------------------------------------
+ */
 
 static bool read_at(const struct cu__elf *e, uint64_t at, void *buf, uint64_t n)
 {
@@ -170,7 +171,8 @@ uint32_t cu__elf_crc(const struct cu__elf *e)
     return ~crc;
 }
 
-/* ---- collecting -------------------------------------------------------------------------------- */
+/* ---- collecting --------------------------------------------------------------------------------
+ */
 
 static bool add_symbol(struct cu__symbols *out, uint64_t start, uint64_t limit, const char *name,
                        uint8_t rank)
@@ -222,8 +224,7 @@ static bool take_symbols(struct cu__symbols *out, const Elf64_Sym *sym, size_t n
             length = (size_t)(version - name);
         /* limit == start marks "no size" until cu__symbols_sort knows the next one */
         if (!add_symbol(out, sym[i].st_value, sym[i].st_value + sym[i].st_size,
-                        cu__arena_string(a, name, length),
-                        rank_of(&sym[i], name)))
+                        cu__arena_string(a, name, length), rank_of(&sym[i], name)))
             return false;
     }
     return out->n > before;
@@ -258,8 +259,9 @@ static bool take_table(const struct cu__elf *e, uint32_t type, struct cu__arena 
             continue;
         Elf64_Sym *sym = read_new(e, s->sh_offset, s->sh_size);
         char *strings = read_new(e, names->sh_offset, names->sh_size);
-        bool is_taken = sym && strings &&
-                        take_symbols(out, sym, s->sh_size / sizeof *sym, strings, names->sh_size, a);
+        bool is_taken =
+            sym && strings &&
+            take_symbols(out, sym, s->sh_size / sizeof *sym, strings, names->sh_size, a);
         free(sym);
         free(strings);
         if (is_taken)
@@ -269,7 +271,8 @@ static bool take_table(const struct cu__elf *e, uint32_t type, struct cu__arena 
     return false;
 }
 
-/* ---- PLT stubs --------------------------------------------------------------------------------- */
+/* ---- PLT stubs ---------------------------------------------------------------------------------
+ */
 
 struct slot {
     uint64_t at;
@@ -306,8 +309,8 @@ static void take_slots(const struct cu__elf *e, const Elf64_Shdr *s, struct plt 
             p->slots = more;
             p->cap = cap;
         }
-        p->slots[p->nslots++] = (struct slot){rela[i].r_offset,
-                                              (uint32_t)ELF64_R_SYM(rela[i].r_info)};
+        p->slots[p->nslots++] =
+            (struct slot){rela[i].r_offset, (uint32_t)ELF64_R_SYM(rela[i].r_info)};
     }
     free(rela);
 }
@@ -326,7 +329,8 @@ static const char *slot_name(const struct plt *p, uint64_t at)
 static bool take_stubs(const struct cu__elf *e, const Elf64_Shdr *s, const struct plt *p,
                        struct cu__arena *a, struct cu__symbols *out)
 {
-    uint64_t size = strcmp(section_name(e, s), ".plt.got") == 0 && s->sh_entsize == 8 ? 8 : STUB_BYTES;
+    uint64_t size =
+        strcmp(section_name(e, s), ".plt.got") == 0 && s->sh_entsize == 8 ? 8 : STUB_BYTES;
     uint8_t *code = read_new(e, s->sh_offset, s->sh_size);
     bool is_fine = true;
     for (uint64_t i = 0; code && is_fine && i + 6 <= s->sh_size; i++) {
@@ -395,7 +399,8 @@ bool cu__elf_symbols(const struct cu__elf *e, enum cu__symbols_from from, struct
     return false;
 }
 
-/* ---- images in memory -------------------------------------------------------------------------- */
+/* ---- images in memory --------------------------------------------------------------------------
+ */
 
 struct memory_image {
     const uint8_t *bytes;
@@ -483,9 +488,8 @@ bool cu__elf_symbols_in_memory(const uint8_t *bytes, size_t n, uint64_t bias, ui
     }
     uint64_t count = count_by_hash(&m, hash, gnu_hash);
     const uint8_t *text = at_pointer(&m, strings, strings_n);
-    const uint8_t *table = count <= n / sizeof(Elf64_Sym)
-                               ? at_pointer(&m, symbols, count * sizeof(Elf64_Sym))
-                               : NULL;
+    const uint8_t *table =
+        count <= n / sizeof(Elf64_Sym) ? at_pointer(&m, symbols, count * sizeof(Elf64_Sym)) : NULL;
     if (!text || !table || !strings_n || text[strings_n - 1])
         return false;
     Elf64_Sym *copy = malloc(count * sizeof *copy + 1); /* aligned */
@@ -498,7 +502,8 @@ bool cu__elf_symbols_in_memory(const uint8_t *bytes, size_t n, uint64_t bias, ui
     return is_taken;
 }
 
-/* ---- finding ----------------------------------------------------------------------------------- */
+/* ---- finding -----------------------------------------------------------------------------------
+ */
 
 static int compare_symbols(const void *a, const void *b)
 {

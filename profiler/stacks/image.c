@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: what an ELF image in memory says about itself: where it is, its build-id, where its unwind
- * information is, what it needs.
+ * Purpose: what an ELF image in memory says about itself: where it is, its build-id, where its
+ * unwind information is, what it needs.
  *
- * Design. Everything is copied out with cu__read_self, so that an image that vanishes meanwhile gives
- * short reads and not a fault. Whether what was read belongs to one image is decided by the caller.
+ * Design. Everything is copied out with cu__read_self, so that an image that vanishes meanwhile
+ * gives short reads and not a fault. Whether what was read belongs to one image is decided by the
+ * caller.
  */
 #include "internal.h"
 
@@ -15,8 +16,8 @@
 #include <unistd.h>
 
 #define PHDRS_MAX      64
-#define NOTES_MAX      (4u << 10)  /* bytes of one note segment looked at */
-#define DYNAMIC_MAX    256         /* entries */
+#define NOTES_MAX      (4u << 10) /* bytes of one note segment looked at */
+#define DYNAMIC_MAX    256        /* entries */
 #define NEEDED_MAX     256
 #define NAME_MAX_BYTES 256
 #define SYMBOLS_MAX    (16u << 20) /* bytes of an unlinked image that are kept */
@@ -45,8 +46,7 @@ static void find_build_id(struct cu__image *image, uint64_t at, uint64_t n)
         if (h.n_type == NT_GNU_BUILD_ID && h.n_namesz == 4 && memcmp(notes + name, "GNU", 4) == 0 &&
             h.n_descsz > 0) {
             image->build_id_at = at + desc;
-            image->build_id_n =
-                h.n_descsz < COPPER_BUILD_ID_MAX ? h.n_descsz : COPPER_BUILD_ID_MAX;
+            image->build_id_n = h.n_descsz < COPPER_BUILD_ID_MAX ? h.n_descsz : COPPER_BUILD_ID_MAX;
             memcpy(image->build_id, notes + desc, image->build_id_n);
             return;
         }

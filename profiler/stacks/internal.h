@@ -3,13 +3,13 @@
  * Purpose: what the files of this folder share: unwind tables, modules, reading of our own memory.
  *
  * Words. An *image* is one ELF file as loaded once (or the vdso). A *module* is one executable
- * mapping, which is what a profile calls a mapping; most images have one. A *table* holds the unwind
- * rows of an image, relative to its base, so that two loads of one file share it. A *rule* is what a
- * row says; equal rules are stored once for the whole process.
+ * mapping, which is what a profile calls a mapping; most images have one. A *table* holds the
+ * unwind rows of an image, relative to its base, so that two loads of one file share it. A *rule*
+ * is what a row says; equal rules are stored once for the whole process.
  *
- * Invariants. Images, modules, tables, chunks and rules are never freed or changed once a walker can
- * see them: that is what lets a signal handler follow pointers without any protocol. Their number is
- * bounded by the limits below; at a limit, stacks get shorter, never wrong.
+ * Invariants. Images, modules, tables, chunks and rules are never freed or changed once a walker
+ * can see them: that is what lets a signal handler follow pointers without any protocol. Their
+ * number is bounded by the limits below; at a limit, stacks get shorter, never wrong.
  */
 #ifndef COPPER_STACKS_INTERNAL_H
 #define COPPER_STACKS_INTERNAL_H
@@ -20,15 +20,15 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define COPPER_BUILD_ID_MAX      32          /* bytes; longer ones are cut */
-#define COPPER_FDES_PER_CHUNK    512         /* functions whose rows are made at once */
-#define COPPER_FDES_EAGER_MAX    65536       /* images with more are prepared chunk by chunk */
-#define COPPER_TABLE_BYTES_MAX   (256u << 20)
-#define COPPER_RULES_MAX         (1u << 20)
-#define COPPER_RULES_PER_BLOCK   1024u
-#define COPPER_MODULES_MAX       65535u
-#define COPPER_PC_MIN            0x1000u     /* nothing is executable in the first page */
-#define COPPER_PC_LIMIT          (1ull << 47)
+#define COPPER_BUILD_ID_MAX    32    /* bytes; longer ones are cut */
+#define COPPER_FDES_PER_CHUNK  512   /* functions whose rows are made at once */
+#define COPPER_FDES_EAGER_MAX  65536 /* images with more are prepared chunk by chunk */
+#define COPPER_TABLE_BYTES_MAX (256u << 20)
+#define COPPER_RULES_MAX       (1u << 20)
+#define COPPER_RULES_PER_BLOCK 1024u
+#define COPPER_MODULES_MAX     65535u
+#define COPPER_PC_MIN          0x1000u /* nothing is executable in the first page */
+#define COPPER_PC_LIMIT        (1ull << 47)
 
 /* ---- rules ----------------------------------------------------------------------------------- */
 
@@ -49,22 +49,25 @@ enum cu__rule_kind {
     COPPER_RULE_NONE,        /* no unwind information covers this pc */
     COPPER_RULE_CFA,         /* CFA = reg + cfa_off */
     COPPER_RULE_DEREF,       /* CFA = *(reg + cfa_off): functions that align their stack */
-    COPPER_RULE_PLT,         /* CFA = sp + cfa_off, + 8 once (pc & 15) >= plt_from */
+    COPPER_RULE_PLT,         /* CFA = sp + cfa_off, + 8 once (pc & 15) >= extra */
     COPPER_RULE_SIGNAL,      /* the kernel's ucontext is at sp */
+    COPPER_RULE_CONTEXT,     /* the CFA's register or the return address is in a ucontext only */
     COPPER_RULE_ROOT,        /* outermost frame */
     COPPER_RULE_UNSUPPORTED, /* there is information, but only libunwind understands it */
 };
 
-#define COPPER_SAVED_SAME    0         /* the register still has the caller's value */
+#define COPPER_REG_IS_GREG   0x80 /* cfa_reg of a CONTEXT rule: the rest is an index into gregs */
+#define COPPER_SAVED_SAME    0    /* the register still has the caller's value */
 #define COPPER_SAVED_UNKNOWN INT16_MIN /* the caller's value is lost */
 
 struct cu__rule {
-    uint8_t kind;                    /* enum cu__rule_kind */
-    uint8_t cfa_reg;                 /* enum cu__reg */
-    uint8_t via_bp;                  /* bit i: saved[i] counts from bp, not from the CFA */
-    uint8_t plt_from;
-    int32_t cfa_off;                 /* bytes */
-    int16_t ra;                      /* where the return address is: CFA + 8 * ra */
+    uint8_t kind;                     /* enum cu__rule_kind */
+    uint8_t cfa_reg;                  /* enum cu__reg, or with COPPER_REG_IS_GREG */
+    uint8_t via_bp;                   /* bit i: saved[i] counts from bp, not from the CFA */
+    uint8_t extra;                    /* PLT: see above; CONTEXT: 1 + index into gregs of the return
+                                         address, 0: it is on the stack */
+    int32_t cfa_off;                  /* bytes */
+    int16_t ra;                       /* where the return address is: CFA + 8 * ra */
     int16_t saved[COPPER_SAVED_REGS]; /* bp, bx, r12...: at CFA + 8 * saved[i] */
     int16_t spare;
 };
@@ -82,12 +85,12 @@ struct cu__chunk {
 struct cu__table {
     uint32_t nchunks;
     uint32_t nfdes;
-    uint64_t fde_array;     /* offset of the sorted (pc, fde) array from the image base; 0: fdes */
-    uint64_t hdr;           /* offset of .eh_frame_hdr */
+    uint64_t fde_array; /* offset of the sorted (pc, fde) array from the image base; 0: fdes */
+    uint64_t hdr;       /* offset of .eh_frame_hdr */
     struct cu__fde_ref *fdes; /* made by a scan where the image brings no array; else NULL */
-    uint32_t *starts;       /* [nchunks]: pc - image base of each chunk's first function */
+    uint32_t *starts;         /* [nchunks]: pc - image base of each chunk's first function */
     _Atomic(struct cu__chunk *) *chunks; /* NULL: not made yet */
-    _Atomic uint8_t *wanted; /* a walk met a missing chunk; any: atomic */
+    _Atomic uint8_t *wanted;             /* a walk met a missing chunk; any: atomic */
 };
 
 struct cu__fde_ref {
@@ -97,12 +100,14 @@ struct cu__fde_ref {
 
 /* The rule of this index. Signal-safe. (table.c) */
 const struct cu__rule *cu__rule_sig(uint32_t index);
-/* Index of the rule for an offset; or its chunk is not made yet, and is wanted from now on. (table.c) */
+/* Index of the rule for an offset; or its chunk is not made yet, and is wanted from now on.
+ * (table.c) */
 #define COPPER_RULE_MISSING UINT32_MAX
 uint32_t cu__table_find_sig(const struct cu__table *t, uint32_t at);
 extern _Atomic uint32_t cu__chunks_wanted;
 
-/* ---- reading memory that may vanish ------------------------------------------------------------ */
+/* ---- reading memory that may vanish ------------------------------------------------------------
+ */
 
 /* Where bytes come from: our own process, or a test's buffer. Returns how many of the n bytes at
  * address could be read. */
@@ -114,7 +119,8 @@ extern const struct cu__memory cu__self_memory;
 size_t cu__read_self(uint64_t address, void *buf, size_t n);
 bool cu__read_exactly(const struct cu__memory *m, uint64_t address, void *buf, size_t n);
 
-/* ---- maps -------------------------------------------------------------------------------------- */
+/* ---- maps --------------------------------------------------------------------------------------
+ */
 
 struct cu__map {
     uint64_t start, limit, offset, dev, inode;
@@ -129,13 +135,14 @@ struct cu__maps {
 int cu__maps_read(struct cu__maps *out);
 void cu__maps_free(struct cu__maps *m);
 
-/* ---- .eh_frame --------------------------------------------------------------------------------- */
+/* ---- .eh_frame ---------------------------------------------------------------------------------
+ */
 
 /* One image's unwind information. All addresses absolute. */
 struct cu__cfi {
     const struct cu__memory *memory;
-    uint64_t base, limit;   /* of the image: nothing outside is read or believed */
-    uint64_t hdr;           /* .eh_frame_hdr */
+    uint64_t base, limit; /* of the image: nothing outside is read or believed */
+    uint64_t hdr;         /* .eh_frame_hdr */
 };
 
 /* Receives rows in rising order, ends with a NONE row. false: stop. */
@@ -154,12 +161,14 @@ struct cu__cfi_reader *cu__cfi_open(const struct cu__cfi *c);
 void cu__cfi_close(struct cu__cfi_reader *r);
 /* The functions' range of the entry at this address. */
 bool cu__cfi_fde_range(struct cu__cfi_reader *r, uint64_t fde, uint64_t *start, uint64_t *limit);
-/* Rows of the entry at this address. false: not an entry, or malformed; rows may have been given. */
+/* Rows of the entry at this address. false: not an entry, or malformed; rows may have been given.
+ */
 bool cu__cfi_fde_rows(struct cu__cfi_reader *r, uint64_t fde, cu__row_fn *row, void *ctx);
 /* Next entry after an address in the section, for scans. 0: end. is_fde tells what it is. */
 uint64_t cu__cfi_next(struct cu__cfi_reader *r, uint64_t entry, bool *is_fde);
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ------------------------------------------------------------------------------------
+ */
 
 /* A table of the image, its chunks made if there are not too many. NULL: no unwind information, or
  * out of memory (*err -ENOMEM). Lock: prepare. */
@@ -171,29 +180,30 @@ uint32_t cu__table_chunk_of(const struct cu__table *t, uint32_t at);
 uint32_t cu__rule_intern(const struct cu__rule *rule);
 void cu__table_stats(uint64_t *rows, uint64_t *bytes);
 
-/* ---- modules ----------------------------------------------------------------------------------- */
+/* ---- modules -----------------------------------------------------------------------------------
+ */
 
 struct cu__image {
-    uint64_t base, limit;         /* address range of its PT_LOADs */
-    uint64_t bias;                /* address - ELF virtual address */
-    uint64_t hdr;                 /* address of .eh_frame_hdr, 0: none */
-    uint64_t dynamic;             /* address of the dynamic section, 0: none */
-    uint64_t build_id_at;         /* address of its build-id's bytes */
+    uint64_t base, limit; /* address range of its PT_LOADs */
+    uint64_t bias;        /* address - ELF virtual address */
+    uint64_t hdr;         /* address of .eh_frame_hdr, 0: none */
+    uint64_t dynamic;     /* address of the dynamic section, 0: none */
+    uint64_t build_id_at; /* address of its build-id's bytes */
     uint32_t build_id_n;
     uint8_t build_id[COPPER_BUILD_ID_MAX];
     uint64_t dev, inode;
-    char *path;                   /* without " (deleted)" */
+    char *path; /* without " (deleted)" */
     char *build_id_hex;
-    char *soname;                 /* "" when none */
-    char **needed;                /* names of DT_NEEDED, ends with NULL */
+    char *soname;  /* "" when none */
+    char **needed; /* names of DT_NEEDED, ends with NULL */
     bool is_vdso, is_main, is_deleted, is_nodelete;
-    bool is_elf;                  /* false: memory with code in it, not from an ELF file */
-    bool is_jit;                  /* code that nobody loaded from a file */
-    _Atomic bool is_permanent;    /* cannot be unloaded */
-    _Atomic bool has_no_cfi;      /* known to have no unwind information at all */
+    bool is_elf;                       /* false: memory with code in it, not from an ELF file */
+    bool is_jit;                       /* code that nobody loaded from a file */
+    _Atomic bool is_permanent;         /* cannot be unloaded */
+    _Atomic bool has_no_cfi;           /* known to have no unwind information at all */
     _Atomic(struct cu__table *) table; /* NULL: not made yet, or has_no_cfi */
-    _Atomic uint32_t verified;    /* epoch at which it was seen to be there; 0: never */
-    uint8_t *symbols;             /* copy of the dynamic symbols of an unlinked, unloadable file */
+    _Atomic uint32_t verified;         /* epoch at which it was seen to be there; 0: never */
+    uint8_t *symbols; /* copy of the dynamic symbols of an unlinked, unloadable file */
     size_t symbols_n;
 };
 
@@ -202,9 +212,11 @@ struct cu__module {
     struct cu__image *image;
 };
 
-/* The module at pc, if that is certain for the epoch. NULL: none. is_live: the pc is on a live stack
- * of this moment, so that an image that looks right is right. Signal-safe. (modules.c) */
+/* The module at pc, if that is certain for the epoch. NULL: none. is_live: the pc is on a live
+ * stack of this moment, so that an image that looks right is right. Signal-safe. (modules.c) */
 const struct cu__module *cu__module_find_sig(uint64_t pc, uint32_t epoch, bool is_live);
+/* Does any module we know of now cover pc? */
+bool cu__module_is_any_at(uint64_t pc);
 const struct cu__module *cu__module_get(uint32_t id);
 /* Registers a mapping, or finds it. NULL: out of memory or ids. Lock: prepare. */
 struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint64_t limit,
@@ -230,25 +242,28 @@ void cu__image_free(struct cu__image *image); /* only before it was published */
 bool cu__image_is_there(const struct cu__image *image);
 struct cu__cfi cu__image_cfi(const struct cu__image *image);
 
-/* Makes the chunk that covers pc, if that is what was missing. true: worth another look. (prepare.c) */
+/* Makes the chunk that covers pc, if that is what was missing. true: worth another look.
+ * (prepare.c) */
 bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc);
 /* For cu_stacks_stats. */
 void cu__prepare_stats(struct cu_stacks_stats *out);
 void cu__unwound_stats(struct cu_stacks_stats *out);
 
-/* ---- the walker -------------------------------------------------------------------------------- */
+/* ---- the walker --------------------------------------------------------------------------------
+ */
 
 /* Stack bytes: either the live stack (delta 0) or a copy of it somewhere else. */
 struct cu__stack {
-    uint64_t lo, hi;  /* what may be read: addresses as the program knew them */
-    uint64_t delta;   /* add to an address to find its byte */
+    uint64_t lo, hi; /* what may be read: addresses as the program knew them */
+    uint64_t delta;  /* add to an address to find its byte */
     uint32_t epoch;
     bool is_live;
 };
 /* Walks with all registers. is_first_known: the first frame is in frames[] already. */
 void cu__walk_full_sig(struct cu_walk *w, const struct cu__stack *s, bool is_first_known);
 
-/* ---- symbols ----------------------------------------------------------------------------------- */
+/* ---- symbols -----------------------------------------------------------------------------------
+ */
 
 /* Memory that lives as long as a symbolizer. (symbolize.c) */
 struct cu__arena;
@@ -257,10 +272,10 @@ char *cu__arena_string(struct cu__arena *a, const char *text, size_t n);
 
 /* An ELF file, or an image's bytes as they lie in memory. (elf.c) */
 struct cu__elf {
-    int fd;                 /* -1: bytes */
+    int fd; /* -1: bytes */
     const uint8_t *bytes;
-    uint64_t n;             /* bytes in all */
-    void *sections;         /* Elf64_Shdr[]; NULL for bytes */
+    uint64_t n;     /* bytes in all */
+    void *sections; /* Elf64_Shdr[]; NULL for bytes */
     unsigned nsections;
     char *section_names;
     uint64_t section_names_n;

@@ -2,10 +2,10 @@
  *
  * Purpose: file, line and inlined calls of an address, from DWARF; the only user of libdw.
  *
- * Design. The debug file is opened directly (dwarf_begin_elf), not through libdwfl: there is then no code
- * path that could ask a debuginfod server. It is read, not mapped, so that a truncated file gives an
- * error and not SIGBUS. The unit of an address is found by the ranges of all units, collected once,
- * because not every compiler writes .debug_aranges.
+ * Design. The debug file is opened directly (dwarf_begin_elf), not through libdwfl: there is then
+ * no code path that could ask a debuginfod server. It is read, not mapped, so that a truncated file
+ * gives an error and not SIGBUS. The unit of an address is found by the ranges of all units,
+ * collected once, because not every compiler writes .debug_aranges.
  */
 #include "internal.h"
 
@@ -18,9 +18,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define DEBUG_FILE_MAX (512ll << 20) /* bytes; larger files give symbols only */
+#define DEBUG_FILE_MAX  (512ll << 20) /* bytes; larger files give symbols only */
 #define UNIT_RANGES_MAX (1u << 22)
-#define PATH_BYTES_MAX 4096
+#define PATH_BYTES_MAX  4096
 
 struct unit_range {
     uint64_t start, limit;
@@ -85,8 +85,8 @@ struct cu__lines *cu__lines_open(const char *path)
     if (!l)
         return NULL;
     l->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-    if (l->fd >= 0 && fstat(l->fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size <= DEBUG_FILE_MAX &&
-        elf_version(EV_CURRENT) != EV_NONE)
+    if (l->fd >= 0 && fstat(l->fd, &st) == 0 && S_ISREG(st.st_mode) &&
+        st.st_size <= DEBUG_FILE_MAX && elf_version(EV_CURRENT) != EV_NONE)
         l->elf = elf_begin(l->fd, ELF_C_READ, NULL);
     if (l->elf)
         l->dwarf = dwarf_begin_elf(l->elf, DWARF_C_READ, NULL);
@@ -188,7 +188,8 @@ static void innermost_line(Dwarf_Die *unit, uint64_t address, struct cu__arena *
         out->line = (uint32_t)line;
 }
 
-/* The chain of scopes around an address as the machine has them: inlined bodies inside a function. */
+/* The chain of scopes around an address as the machine has them: inlined bodies inside a function.
+ */
 static int scopes_of(Dwarf_Die *unit, uint64_t address, Dwarf_Die **out)
 {
     Dwarf_Die *inner;

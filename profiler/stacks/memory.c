@@ -3,8 +3,8 @@
  * Purpose: read our own memory without ever faulting, and list what is mapped.
  *
  * Design. A module may be unmapped by another thread at any moment, so its bytes are never
- * dereferenced: the kernel copies them (process_vm_readv on ourselves) and says how many were there.
- * Where a sandbox forbids that call, /proc/self/mem does the same.
+ * dereferenced: the kernel copies them (process_vm_readv on ourselves) and says how many were
+ * there. Where a sandbox forbids that call, /proc/self/mem does the same.
  *
  * Signal safety: cu__read_self is system calls only. cu__maps_read allocates.
  */
@@ -47,7 +47,8 @@ static size_t read_self(void *ctx, uint64_t address, void *buf, size_t n)
 {
     (void)ctx;
     size_t done = 0;
-    /* one call stops at the first page that is not there; it also stops for no reason we care about */
+    /* one call stops at the first page that is not there; it also stops for no reason we care about
+     */
     while (done < n) {
         size_t got = cu__read_self(address + done, (char *)buf + done, n - done);
         if (got == 0)

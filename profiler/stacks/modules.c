@@ -1,22 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the modules by id, the ranges that walkers search, and the epoch that says for how long a
- * finding is certain.
+ * Purpose: the modules by id, the ranges that walkers search, and the epoch that says for how long
+ * a finding is certain.
  *
- * Design. A library that is closed may be replaced at the very same address at once, so a range alone
- * proves nothing. The epoch changes before and after every dlclose. An image that cannot be unloaded
- * is certain always. Any other is certain
+ * Design. A library that is closed may be replaced at the very same address at once, so a range
+ * alone proves nothing. The epoch changes before and after every dlclose. An image that cannot be
+ * unloaded is certain always. Any other is certain
  *   - in the epoch in which it was last seen to be there while no dlclose was under way, or
- *   - on a live stack, if its build-id is in memory right now: what has a frame on a live stack cannot
- *     be unloaded during the walk. That look costs a system call and is remembered for the epoch.
- * Code that belongs to no loaded object is only believed while the loader agrees.
+ *   - on a live stack, if its build-id is in memory right now: what has a frame on a live stack
+ * cannot be unloaded during the walk. That look costs a system call and is remembered for the
+ * epoch. Code that belongs to no loaded object is only believed while the loader agrees.
  *
- * Invariants. An id, once given, means the same mapping of the same image for ever. A module that comes
- * back to where it was gets its old id.
+ * Invariants. An id, once given, means the same mapping of the same image for ever. A module that
+ * comes back to where it was gets its old id.
  *
- * Concurrency. Ranges are in one of two slots guarded by a sequence number; the writer (prepare lock)
- * fills the one that is not current. Slots that became too small are abandoned, not freed: a reader
- * may be anywhere. Each is twice as large as the one before, so what is abandoned stays small.
+ * Concurrency. Ranges are in one of two slots guarded by a sequence number; the writer (prepare
+ * lock) fills the one that is not current. Slots that became too small are abandoned, not freed: a
+ * reader may be anywhere. Each is twice as large as the one before, so what is abandoned stays
+ * small.
  *
  * Signal safety: _sig functions.
  */
@@ -50,10 +51,11 @@ static _Atomic uint64_t epoch_word = EPOCH_FIRST;
 static _Atomic(struct cu__module *) modules[COPPER_MODULES_MAX + 1];
 static _Atomic uint32_t nmodules; /* ids 1..n are given */
 static _Atomic(struct cu__module *) main_module;
-static struct slot *slots[2];     /* lock: prepare */
+static struct slot *slots[2]; /* lock: prepare */
 static _Atomic(struct slot *) current_slot;
 
-/* ---- epoch ------------------------------------------------------------------------------------- */
+/* ---- epoch -------------------------------------------------------------------------------------
+ */
 
 uint64_t cu__epoch_word(void)
 {
@@ -88,7 +90,8 @@ void cu_modules_closed_sig(void)
     bump_sig(-1);
 }
 
-/* ---- finding ----------------------------------------------------------------------------------- */
+/* ---- finding -----------------------------------------------------------------------------------
+ */
 
 static bool has_build_id_sig(const struct cu__image *image)
 {
@@ -169,6 +172,11 @@ const struct cu__module *cu__module_find_sig(uint64_t pc, uint32_t epoch, bool i
     return m && is_certain_sig(m->image, pc, epoch, is_live) ? m : NULL;
 }
 
+bool cu__module_is_any_at(uint64_t pc)
+{
+    return search_sig(pc) != NULL;
+}
+
 const struct cu_module *cu_module_at(uint64_t pc)
 {
     uint32_t epoch = cu_modules_epoch_sig();
@@ -176,7 +184,8 @@ const struct cu_module *cu_module_at(uint64_t pc)
     return m && is_certain_sig(m->image, pc, epoch, true) ? &m->public : NULL;
 }
 
-/* ---- by id ------------------------------------------------------------------------------------- */
+/* ---- by id -------------------------------------------------------------------------------------
+ */
 
 const struct cu__module *cu__module_get(uint32_t id)
 {
@@ -211,8 +220,8 @@ struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint6
     if (!m)
         return NULL;
     m->image = image;
-    m->public = (struct cu_module){n + 1, start, limit, offset, image->path, image->build_id_hex,
-                                   image->is_main};
+    m->public = (struct cu_module){
+        n + 1, start, limit, offset, image->path, image->build_id_hex, image->is_main};
     atomic_store_explicit(&modules[n + 1], m, memory_order_release);
     atomic_store_explicit(&nmodules, n + 1, memory_order_release);
     if (image->is_main && !atomic_load_explicit(&main_module, memory_order_relaxed))
@@ -220,7 +229,8 @@ struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint6
     return m;
 }
 
-/* ---- publishing -------------------------------------------------------------------------------- */
+/* ---- publishing --------------------------------------------------------------------------------
+ */
 
 static void fill_slot(struct slot *slot, const struct cu__range *ranges, size_t n)
 {

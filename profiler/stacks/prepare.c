@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: follow modules as they come and go, and have unwind tables ready before a walk needs them.
+ * Purpose: follow modules as they come and go, and have unwind tables ready before a walk needs
+ * them.
  *
- * Design. The list of mappings is /proc/self/maps: no loader lock is taken, code that no loader knows
- * is seen too. Whether anything changed is first asked of the loader's public list, whose entries
- * are copied out as data. A scan is
- *     read the maps -> name an image for each executable mapping -> publish -> make tables
- * and what it saw is verified for the epoch if no dlclose happened or was under way meanwhile. Tables
- * are shared by build-id, so a library that is loaded again costs nothing.
+ * Design. The list of mappings is /proc/self/maps: no loader lock is taken, code that no loader
+ * knows is seen too. Whether anything changed is first asked of the loader's public list, whose
+ * entries are copied out as data. A scan is read the maps -> name an image for each executable
+ * mapping -> publish -> make tables and what it saw is verified for the epoch if no dlclose
+ * happened or was under way meanwhile. Tables are shared by build-id, so a library that is loaded
+ * again costs nothing.
  *
- * Permanent images, which no dlclose can unload, are: the main program, the vdso, what the loader had
- * placed when it placed itself, what these need by name, and what is linked with nodelete.
+ * Permanent images, which no dlclose can unload, are: the main program, the vdso, what the loader
+ * had placed when it placed itself, what these need by name, and what is linked with nodelete.
  *
  * Concurrency. One lock for everything here, held across fork so that a child finds it free.
  */
@@ -24,9 +25,10 @@
 #include <sys/auxv.h>
 #include <time.h>
 
-#define LOADED_MAX        4096
-#define RESCAN_AFTER_NS   100000000ll /* code that no loader knows is looked for this often at most */
-#define RESCAN_COST_RATIO 50          /* ... and never for more than 2 % of the time */
+#define LOADED_MAX      4096
+#define RESCAN_AFTER_NS 100000000ll /* code that no loader knows is looked for this often at most  \
+                                     */
+#define RESCAN_COST_RATIO 50        /* ... and never for more than 2 % of the time */
 
 struct loaded {
     uint64_t bias, name, dynamic;
@@ -48,7 +50,8 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ---- what the loader says ---------------------------------------------------------------------- */
+/* ---- what the loader says ----------------------------------------------------------------------
+ */
 
 /* The loader's list of objects, copied out. May be torn while the loader works: it is a hint. */
 static size_t read_loaded(struct loaded *out, size_t max)
@@ -76,7 +79,8 @@ static uint64_t hash_loaded(const struct loaded *list, size_t n)
     return h;
 }
 
-/* ---- which images cannot be unloaded ----------------------------------------------------------- */
+/* ---- which images cannot be unloaded -----------------------------------------------------------
+ */
 
 static const char *base_name(const char *path)
 {
@@ -152,7 +156,8 @@ static void mark_permanent(const struct cu__range *live, size_t n, const struct 
     }
 }
 
-/* ---- images ------------------------------------------------------------------------------------ */
+/* ---- images ------------------------------------------------------------------------------------
+ */
 
 static bool remember_image(struct cu__image *image)
 {
@@ -241,7 +246,8 @@ static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
     return image ? image : keep(cu__image_of_code(m));
 }
 
-/* ---- tables ------------------------------------------------------------------------------------ */
+/* ---- tables ------------------------------------------------------------------------------------
+ */
 
 static struct cu__table *table_of_same_build(const struct cu__image *image)
 {
@@ -322,7 +328,8 @@ bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc)
     return is_made;
 }
 
-/* ---- the scan ---------------------------------------------------------------------------------- */
+/* ---- the scan ----------------------------------------------------------------------------------
+ */
 
 static size_t collect(const struct cu__maps *maps, struct cu__range *out)
 {
@@ -413,7 +420,8 @@ int cu_stacks_prepare(void)
     return err;
 }
 
-/* ---- fork, figures ----------------------------------------------------------------------------- */
+/* ---- fork, figures -----------------------------------------------------------------------------
+ */
 
 static void before_fork(void)
 {

@@ -2,8 +2,8 @@
  *
  * Purpose: stacks as text, for leak reports and for the last words of a dying process.
  *
- * Design. A runtime that is in the same process is offered our printer through a weak reference: where
- * there is no runtime there is nothing to do, and nothing is linked. A dying process may hold
+ * Design. A runtime that is in the same process is offered our printer through a weak reference:
+ * where there is no runtime there is nothing to do, and nothing is linked. A dying process may hold
  * malloc's lock or worse, so that report is guarded by a timer that lets it die without names.
  */
 #include "internal.h"
@@ -15,9 +15,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_BYTES_MAX      1024
-#define LAST_WORDS_SECONDS  10
-#define REPORT_FRAMES_MAX   128
+#define LINE_BYTES_MAX     1024
+#define LAST_WORDS_SECONDS 10
+#define REPORT_FRAMES_MAX  128
 
 /* As copper/inspect.h declares them; struct cu_saved_regs has the layout of struct cu_regs. */
 struct cu_saved_regs;

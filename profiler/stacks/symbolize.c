@@ -3,15 +3,15 @@
  * Purpose: names, files and lines for frames.
  *
  * Design. For each image, once: the file it was loaded from (by its path, /proc/self/exe, or the
- * kernel's map_files), accepted only if its build-id is the one in memory; then a separate debug file.
- * Symbols come from the first of: the debug file's .symtab, the file's .symtab, its .dynsym, the
- * dynamic symbols in memory (vdso, files that are gone); PLT stubs are named after what they jump to.
- * Lines and inlined calls come from whichever file has DWARF. Addresses are turned into the
- * file's virtual addresses; an unnamed frame is "file+0xADDRESS" with that address, which is what
- * addr2line and objdump understand.
+ * kernel's map_files), accepted only if its build-id is the one in memory; then a separate debug
+ * file. Symbols come from the first of: the debug file's .symtab, the file's .symtab, its .dynsym,
+ * the dynamic symbols in memory (vdso, files that are gone); PLT stubs are named after what they
+ * jump to. Lines and inlined calls come from whichever file has DWARF. Addresses are turned into
+ * the file's virtual addresses; an unnamed frame is "file+0xADDRESS" with that address, which is
+ * what addr2line and objdump understand.
  *
- * The physical function gets its name from the symbol table where it has one, so that a function has
- * the same name with and without debug information installed.
+ * The physical function gets its name from the symbol table where it has one, so that a function
+ * has the same name with and without debug information installed.
  *
  * Concurrency. None: a symbolizer is one thread's. Images are immutable.
  */
@@ -59,7 +59,8 @@ struct cu_symbolizer {
     size_t ncache, cache_slots;
 };
 
-/* ---- arena ------------------------------------------------------------------------------------- */
+/* ---- arena -------------------------------------------------------------------------------------
+ */
 
 void *cu__arena_take(struct cu__arena *a, size_t n)
 {
@@ -87,7 +88,8 @@ char *cu__arena_string(struct cu__arena *a, const char *text, size_t n)
     return copy;
 }
 
-/* ---- finding files ----------------------------------------------------------------------------- */
+/* ---- finding files -----------------------------------------------------------------------------
+ */
 
 /* Is this file what the image was loaded from? */
 static bool is_same_file(const struct cu__elf *e, const struct cu__image *image)
@@ -167,7 +169,8 @@ static bool open_debug(struct cu__elf *e, const struct cu__elf *file, const stru
     return false;
 }
 
-/* ---- images ------------------------------------------------------------------------------------ */
+/* ---- images ------------------------------------------------------------------------------------
+ */
 
 static void take_from_memory(struct cu_symbolizer *s, struct known_image *k)
 {
@@ -186,7 +189,8 @@ static void take_from_memory(struct cu_symbolizer *s, struct known_image *k)
     free(copy);
 }
 
-static void take_from_files(struct cu_symbolizer *s, struct known_image *k, const struct cu_module *m)
+static void take_from_files(struct cu_symbolizer *s, struct known_image *k,
+                            const struct cu_module *m)
 {
     struct cu__elf file, debug;
     char debug_path[PATH_BYTES_MAX], file_path[64];
@@ -232,7 +236,8 @@ static struct known_image *image_of(struct cu_symbolizer *s, const struct cu__mo
     return k;
 }
 
-/* ---- one frame --------------------------------------------------------------------------------- */
+/* ---- one frame ---------------------------------------------------------------------------------
+ */
 
 static const char *base_name(const char *path)
 {
@@ -244,7 +249,8 @@ static const char *base_name(const char *path)
 static bool is_trampoline(const struct cu__module *m, uint64_t pc)
 {
     const struct cu__table *t = atomic_load_explicit(&m->image->table, memory_order_acquire);
-    uint32_t rule = t ? cu__table_find_sig(t, (uint32_t)(pc - m->image->base)) : COPPER_RULE_MISSING;
+    uint32_t rule =
+        t ? cu__table_find_sig(t, (uint32_t)(pc - m->image->base)) : COPPER_RULE_MISSING;
     return rule != COPPER_RULE_MISSING && cu__rule_sig(rule)->kind == COPPER_RULE_SIGNAL;
 }
 
@@ -303,7 +309,8 @@ static void resolve(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *o
     out->is_named = false;
 }
 
-/* ---- cache ------------------------------------------------------------------------------------- */
+/* ---- cache -------------------------------------------------------------------------------------
+ */
 
 static size_t slot_of(const struct cu_symbolizer *s, cu_frame frame)
 {

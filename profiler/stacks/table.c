@@ -7,8 +7,8 @@
  * those that walks ask for. A row is an offset and the index of a rule; rules are interned for the
  * whole process, which is a few thousand of them, in blocks that never move.
  *
- * Concurrency. Making is under the prepare lock. Finding takes no lock: a chunk and a block of rules
- * are complete before a release store makes them visible, and are never freed after.
+ * Concurrency. Making is under the prepare lock. Finding takes no lock: a chunk and a block of
+ * rules are complete before a release store makes them visible, and are never freed after.
  *
  * Signal safety: the two _sig functions.
  */
@@ -25,12 +25,13 @@
 _Atomic uint32_t cu__chunks_wanted;
 
 static _Atomic(struct cu__rule *) rule_blocks[RULE_BLOCKS];
-static uint32_t nrules;              /* lock: prepare */
-static uint32_t *rule_slots;         /* lock: prepare; open addressing, index + 1 */
+static uint32_t nrules;      /* lock: prepare */
+static uint32_t *rule_slots; /* lock: prepare; open addressing, index + 1 */
 static uint32_t nrule_slots;
 static _Atomic uint64_t total_rows, total_bytes;
 
-/* ---- finding ----------------------------------------------------------------------------------- */
+/* ---- finding -----------------------------------------------------------------------------------
+ */
 
 const struct cu__rule *cu__rule_sig(uint32_t index)
 {
@@ -77,7 +78,8 @@ uint32_t cu__table_find_sig(const struct cu__table *t, uint32_t at)
     return at < row->at ? 0 : row->rule; /* rule 0 is NONE */
 }
 
-/* ---- rules ------------------------------------------------------------------------------------- */
+/* ---- rules -------------------------------------------------------------------------------------
+ */
 
 static uint64_t hash_rule(const struct cu__rule *rule)
 {
@@ -149,7 +151,8 @@ uint32_t cu__rule_intern(const struct cu__rule *rule)
     return add_rule(rule, at) ? nrules - 1 : 1;
 }
 
-/* ---- making chunks ----------------------------------------------------------------------------- */
+/* ---- making chunks -----------------------------------------------------------------------------
+ */
 
 struct builder {
     uint64_t base;
@@ -195,8 +198,8 @@ static bool take_row(void *ctx, uint64_t pc, const struct cu__rule *rule)
 }
 
 /* Functions [first, first + n) of the table, sorted. false: unreadable. */
-static bool read_refs(const struct cu__table *t, const struct cu__cfi *c, uint32_t first, uint32_t n,
-                      struct cu__fde_ref *out)
+static bool read_refs(const struct cu__table *t, const struct cu__cfi *c, uint32_t first,
+                      uint32_t n, struct cu__fde_ref *out)
 {
     if (t->fdes) {
         memcpy(out, t->fdes + first, n * sizeof *out);
@@ -218,7 +221,8 @@ static int make_chunk(struct cu__table *t, const struct cu__cfi *c, struct cu__c
     struct cu__fde_ref refs[COPPER_FDES_PER_CHUNK];
     struct builder b = {.base = c->base};
     uint32_t first = chunk * COPPER_FDES_PER_CHUNK;
-    uint32_t n = t->nfdes - first < COPPER_FDES_PER_CHUNK ? t->nfdes - first : COPPER_FDES_PER_CHUNK;
+    uint32_t n =
+        t->nfdes - first < COPPER_FDES_PER_CHUNK ? t->nfdes - first : COPPER_FDES_PER_CHUNK;
     static const struct cu__rule none = {.kind = COPPER_RULE_NONE};
     if (cu__rule_intern(&none) != 0)
         return -ENOMEM;
@@ -255,7 +259,8 @@ bool cu__table_fill(struct cu__table *t, const struct cu__cfi *c, uint32_t chunk
     return is_made;
 }
 
-/* ---- making tables ----------------------------------------------------------------------------- */
+/* ---- making tables -----------------------------------------------------------------------------
+ */
 
 static int compare_refs(const void *a, const void *b)
 {
@@ -339,7 +344,8 @@ struct cu__table *cu__table_make(const struct cu__cfi *c, int *err)
         cu__table_free(t);
         return NULL;
     }
-    atomic_fetch_add_explicit(&total_bytes, t->nchunks * (sizeof *t->starts + sizeof *t->chunks + 1),
+    atomic_fetch_add_explicit(&total_bytes,
+                              t->nchunks * (sizeof *t->starts + sizeof *t->chunks + 1),
                               memory_order_relaxed);
     return t;
 }

@@ -2,20 +2,21 @@
  *
  * Purpose: walk a stack in a signal handler.
  *
- * Design. Two walkers. The quick one follows sp and bp only, which is enough for nearly all code, and
- * finds each pc's rule in a cache of packed words: one load, one comparison, the caller's address. When it
- * meets anything else (a signal frame, a realigned stack, another register, a pc outside the cache
- * that does not fit a packed word, the end), the full one redoes the walk with all registers, so that
- * what comes out is exact and whoever goes on has them.
+ * Design. Two walkers. The quick one follows sp and bp only, which is enough for nearly all code,
+ * and finds each pc's rule in a cache of packed words: one load, one comparison, the caller's
+ * address. When it meets anything else (a signal frame, a realigned stack, another register, a pc
+ * outside the cache that does not fit a packed word, the end), the full one redoes the walk with
+ * all registers, so that what comes out is exact and whoever goes on has them.
  *
- * Invariants. Memory is read only inside [lo, hi), aligned, and sp grows with every frame except where
- * a signal changed stacks. The cache only holds pcs of images that can never be unloaded, so its
- * words never go stale.
+ * Invariants. Memory is read only inside [lo, hi), aligned, and sp grows with every frame except
+ * where a signal changed stacks. The cache only holds pcs of images that can never be unloaded, so
+ * its words never go stale.
  *
- * Concurrency. A cache entry is one 64-bit word: it says which pc it is for and what the rule is, and
- * any thread may overwrite it at any time.
+ * Concurrency. A cache entry is one 64-bit word: it says which pc it is for and what the rule is,
+ * and any thread may overwrite it at any time.
  *
- * Signal safety: everything here. No lock, no allocation, no call but memcpy and what modules.c needs.
+ * Signal safety: everything here. No lock, no allocation, no call but memcpy and what modules.c
+ * needs.
  */
 #include "internal.h"
 
@@ -41,7 +42,8 @@
 static _Atomic uint64_t cache[1u << CACHE_BITS];
 
 /* The same for the full walker: tag, module, and the rule's index in the low 20 bits. */
-_Static_assert(COPPER_RULES_MAX == 1u << MODULE_SHIFT, "a rule's index fills what the module leaves");
+_Static_assert(COPPER_RULES_MAX == 1u << MODULE_SHIFT,
+               "a rule's index fills what the module leaves");
 static _Atomic uint64_t rule_cache[1u << CACHE_BITS];
 
 static inline uint32_t cache_index_sig(uint64_t pc)
@@ -70,14 +72,17 @@ void cu_regs_from_context_sig(struct cu_regs *out, const void *context)
                             (uint64_t)r[REG_R14], (uint64_t)r[REG_R15]};
 }
 
-/* ---- finding a rule ---------------------------------------------------------------------------- */
+/* ---- finding a rule ----------------------------------------------------------------------------
+ */
 
 static const struct cu__rule frame_pointer_rule = {
     .kind = COPPER_RULE_CFA, .cfa_reg = COPPER_REG_BP, .cfa_off = 16, .ra = -1, .saved = {-2}};
 
-/* The rule at pc, by binary search. NULL: not known (yet). *module: whose pc it is, 0: not certain. */
-static __attribute__((noinline)) const struct cu__rule *
-search_rule_sig(uint64_t pc, const struct cu__stack *s, uint32_t *module)
+/* The rule at pc, by binary search. NULL: not known (yet). *module: whose pc it is, 0: not certain.
+ */
+static __attribute__((noinline)) const struct cu__rule *search_rule_sig(uint64_t pc,
+                                                                        const struct cu__stack *s,
+                                                                        uint32_t *module)
 {
     const struct cu__module *m = cu__module_find_sig(pc, s->epoch, s->is_live);
     *module = m ? m->public.id : 0;
@@ -113,7 +118,7 @@ static inline const struct cu__rule *find_rule_sig(uint64_t pc, const struct cu_
 /* What a PLT rule means at this very pc. */
 static int64_t plt_offset_sig(const struct cu__rule *rule, uint64_t pc)
 {
-    return rule->cfa_off + ((pc & 15) >= rule->plt_from ? 8 : 0);
+    return rule->cfa_off + ((pc & 15) >= rule->extra ? 8 : 0);
 }
 
 /* The rule as a packed word. 0: it does not fit. */
@@ -147,10 +152,11 @@ static __attribute__((noinline)) uint64_t fill_cache_sig(uint64_t pc, const stru
     return word;
 }
 
-/* ---- the quick walker -------------------------------------------------------------------------- */
+/* ---- the quick walker --------------------------------------------------------------------------
+ */
 
-/* Fills frames as long as everything is ordinary. true: it came to the root or to the last frame there
- * is room for; false: the full walker must redo it. */
+/* Fills frames as long as everything is ordinary. true: it came to the root or to the last frame
+ * there is room for; false: the full walker must redo it. */
 static bool walk_quick_sig(struct cu_walk *w, const struct cu__stack *s)
 {
     uint64_t sp = w->regs.sp, bp = w->regs.bp, pc = w->regs.pc;
@@ -195,19 +201,25 @@ static bool walk_quick_sig(struct cu_walk *w, const struct cu__stack *s)
     return true;
 }
 
-/* ---- the full walker --------------------------------------------------------------------------- */
+/* ---- the full walker ---------------------------------------------------------------------------
+ */
 
 struct full {
     uint64_t pc;
     uint64_t reg[COPPER_REGS];
     bool is_call_site;
+    const greg_t
+        *context; /* all registers of this frame, in a handler's context; NULL: not known */
 };
 
 static void load_full_sig(struct full *f, const struct cu_walk *w)
 {
     const struct cu_regs *r = &w->regs;
-    *f = (struct full){r->pc, {r->sp, r->bp, r->bx, r->r12, r->r13, r->r14, r->r15},
-                       w->is_call_site};
+    const ucontext_t *uc = w->context;
+    *f = (struct full){r->pc,
+                       {r->sp, r->bp, r->bx, r->r12, r->r13, r->r14, r->r15},
+                       w->is_call_site,
+                       uc ? uc->uc_mcontext.gregs : NULL};
 }
 
 static void store_full_sig(const struct full *f, struct cu_walk *w)
@@ -238,6 +250,9 @@ static enum cu_walk_end step_signal_sig(struct full *f, const struct cu__stack *
     if (!read_stack_sig(s, base + 8ull * REG_RIP, &to.pc))
         return COPPER_WALK_BOUNDS;
     to.is_call_site = false;
+    /* all of it is inside the bounds, as its last word (rip) and its first (r8) are */
+    to.context =
+        (base & 7) == 0 && base >= s->lo ? (const greg_t *)(uintptr_t)(base + s->delta) : NULL;
     *f = to;
     return COPPER_WALK_DEPTH;
 }
@@ -245,12 +260,25 @@ static enum cu_walk_end step_signal_sig(struct full *f, const struct cu__stack *
 static bool find_cfa_sig(const struct full *f, const struct cu__rule *rule,
                          const struct cu__stack *s, uint64_t *cfa)
 {
-    *cfa = f->reg[rule->cfa_reg] + (uint64_t)(int64_t)rule->cfa_off;
-    if (rule->kind == COPPER_RULE_PLT)
+    if (rule->kind == COPPER_RULE_PLT) {
         *cfa = f->reg[COPPER_REG_SP] + (uint64_t)plt_offset_sig(rule, f->pc - f->is_call_site);
-    else if (rule->kind == COPPER_RULE_DEREF)
-        return read_stack_sig(s, *cfa, cfa);
-    return true;
+        return true;
+    }
+    uint64_t base = rule->cfa_reg & COPPER_REG_IS_GREG
+                        ? (uint64_t)f->context[rule->cfa_reg & ~COPPER_REG_IS_GREG]
+                        : f->reg[rule->cfa_reg];
+    *cfa = base + (uint64_t)(int64_t)rule->cfa_off;
+    return rule->kind != COPPER_RULE_DEREF || read_stack_sig(s, *cfa, cfa);
+}
+
+static bool find_return_sig(const struct full *f, const struct cu__rule *rule,
+                            const struct cu__stack *s, uint64_t cfa, uint64_t *pc)
+{
+    if (rule->kind == COPPER_RULE_CONTEXT && rule->extra) {
+        *pc = (uint64_t)f->context[rule->extra - 1];
+        return true;
+    }
+    return read_stack_sig(s, cfa + 8 * (uint64_t)(int64_t)rule->ra, pc);
 }
 
 /* To the caller. DEPTH stands for "fine, go on". */
@@ -263,9 +291,12 @@ static enum cu_walk_end step_sig(struct full *f, const struct cu__rule *rule,
     uint64_t cfa;
     if (!find_cfa_sig(f, rule, s, &cfa))
         return COPPER_WALK_BOUNDS;
-    if (cfa <= f->reg[COPPER_REG_SP] || (cfa & 7))
+    /* a return address that was popped into a register is the one case of a frame without bytes; it
+     * cannot repeat, because it needs a context */
+    bool is_empty = rule->kind == COPPER_RULE_CONTEXT && rule->extra;
+    if (cfa < f->reg[COPPER_REG_SP] + !is_empty || (cfa & 7))
         return COPPER_WALK_BAD;
-    if (cfa > s->hi || !read_stack_sig(s, cfa + 8 * (uint64_t)(int64_t)rule->ra, &to.pc))
+    if (cfa > s->hi || !find_return_sig(f, rule, s, cfa, &to.pc))
         return COPPER_WALK_BOUNDS;
     for (unsigned i = 0; i < COPPER_SAVED_REGS; i++) {
         int16_t saved = rule->saved[i];
@@ -274,20 +305,23 @@ static enum cu_walk_end step_sig(struct full *f, const struct cu__rule *rule,
             to.reg[i + 1] = 0;
         } else if (saved != COPPER_SAVED_SAME || is_via_bp) {
             uint64_t base = is_via_bp ? f->reg[COPPER_REG_BP] : cfa;
+            /* only a frame that is found by this register would miss it */
             if (!read_stack_sig(s, base + 8 * (uint64_t)(int64_t)saved, &to.reg[i + 1]))
-                return COPPER_WALK_BOUNDS;
+                to.reg[i + 1] = 0;
         }
     }
     to.reg[COPPER_REG_SP] = cfa;
     to.is_call_site = true;
+    to.context = NULL;
     *f = to;
     return COPPER_WALK_DEPTH;
 }
 
 /* How a walk ends at a rule that leads nowhere. DEPTH: it leads on. */
-static enum cu_walk_end end_of_rule_sig(const struct cu__rule *rule)
+static enum cu_walk_end end_of_rule_sig(const struct cu__rule *rule, const struct full *f)
 {
-    if (!rule || rule->kind == COPPER_RULE_UNSUPPORTED)
+    if (!rule || rule->kind == COPPER_RULE_UNSUPPORTED ||
+        (rule->kind == COPPER_RULE_CONTEXT && !f->context))
         return COPPER_WALK_MISS;
     if (rule->kind == COPPER_RULE_NONE)
         return COPPER_WALK_BAD;
@@ -299,7 +333,8 @@ void cu__walk_full_sig(struct cu_walk *w, const struct cu__stack *s, bool is_fir
     struct full f;
     load_full_sig(&f, w);
     enum cu_walk_end end = COPPER_WALK_DEPTH;
-    bool is_guess = false; /* the frame was found by its frame pointer: it must lead somewhere known */
+    bool is_guess =
+        false; /* the frame was found by its frame pointer: it must lead somewhere known */
     while (w->n < w->max || is_first_known) {
         uint64_t key = f.pc - f.is_call_site;
         uint32_t module;
@@ -308,8 +343,8 @@ void cu__walk_full_sig(struct cu_walk *w, const struct cu__stack *s, bool is_fir
             break;
         }
         const struct cu__rule *rule = find_rule_sig(key, s, &module);
-        if (is_guess && !module) {
-            end = COPPER_WALK_BAD;
+        if (!module && (is_guess || (key >= s->lo && key < s->hi))) {
+            end = COPPER_WALK_BAD; /* a guess that leads nowhere, or "code" on the stack */
             break;
         }
         is_guess = rule == &frame_pointer_rule;
@@ -319,7 +354,7 @@ void cu__walk_full_sig(struct cu_walk *w, const struct cu__stack *s, bool is_fir
             w->frames[w->n++] = frame_of_sig(is_trampoline ? f.pc : key, module);
         is_first_known = false;
         store_full_sig(&f, w);
-        end = end_of_rule_sig(rule);
+        end = end_of_rule_sig(rule, &f);
         if (end != COPPER_WALK_DEPTH)
             break;
         if (f.reg[COPPER_REG_SP] < s->lo || f.reg[COPPER_REG_SP] >= s->hi) {

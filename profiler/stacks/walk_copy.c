@@ -2,12 +2,12 @@
  *
  * Purpose: finish walks off the handler, over a copy of the stack; the only user of libunwind.
  *
- * Design. A walk that ended in MISS goes on with our own tables, which have probably been made since.
- * Where they do not know the way (an expression only libunwind evaluates), libunwind takes one step
- * over the same copy, through its remote interface: all memory it asks for comes from the copy or,
- * for unwind information, from cu__read_self. Its guesses where there is no unwind information are not
- * used. libunwind is opened at first need and privately, because its library also defines
- * _Unwind_*, which must not reach the program we are in.
+ * Design. A walk that ended in MISS goes on with our own tables, which have probably been made
+ * since. Where they do not know the way (an expression only libunwind evaluates), libunwind takes
+ * one step over the same copy, through its remote interface: all memory it asks for comes from the
+ * copy or, for unwind information, from cu__read_self. Its guesses where there is no unwind
+ * information are not used. libunwind is opened at first need and privately, because its library
+ * also defines _Unwind_*, which must not reach the program we are in.
  *
  * Concurrency. One lock around libunwind, held across fork. Its address space is created without a
  * cache: code at an address may be replaced.
@@ -43,7 +43,8 @@ struct step {
     bool is_found; /* the step was made from unwind information, not guessed */
 };
 
-/* ---- what libunwind asks ----------------------------------------------------------------------- */
+/* ---- what libunwind asks -----------------------------------------------------------------------
+ */
 
 static int find_proc_info(unw_addr_space_t space, unw_word_t pc, unw_proc_info_t *out, int need,
                           void *arg)
@@ -55,9 +56,8 @@ static int find_proc_info(unw_addr_space_t space, unw_word_t pc, unw_proc_info_t
     if (pc < image->base || pc >= image->limit || !image->hdr || !cu__cfi_index(&cfi, &index) ||
         !index.array)
         return -UNW_ENOINFO;
-    unw_dyn_info_t info = {.format = UNW_INFO_FORMAT_REMOTE_TABLE,
-                           .start_ip = image->base,
-                           .end_ip = image->limit};
+    unw_dyn_info_t info = {
+        .format = UNW_INFO_FORMAT_REMOTE_TABLE, .start_ip = image->base, .end_ip = image->limit};
     info.u.rti.segbase = image->hdr;
     info.u.rti.table_data = index.array;
     info.u.rti.table_len = index.nfdes * 8 / sizeof(unw_word_t);
@@ -179,7 +179,8 @@ static void open_library(void)
         unwinder.space = unwinder.create(&accessors, 0);
 }
 
-/* ---- steps ------------------------------------------------------------------------------------- */
+/* ---- steps -------------------------------------------------------------------------------------
+ */
 
 static bool read_regs(unw_cursor_t *c, struct cu_regs *out)
 {
@@ -224,14 +225,19 @@ static enum cu_walk_end step_with_libunwind(struct cu_walk *w, const struct cu__
     return COPPER_WALK_DEPTH;
 }
 
-/* The last frame of w ended in MISS: finds out what can be done. DEPTH: w's regs are the next frame,
- * or *is_first_known says that the same frame deserves another look. */
+/* The last frame of w ended in MISS: finds out what can be done. DEPTH: w's regs are the next
+ * frame, or *is_first_known says that the same frame deserves another look. */
 static enum cu_walk_end overcome_miss(struct cu_walk *w, const struct cu__stack *s,
                                       bool *is_first_known)
 {
     uint64_t pc = w->regs.pc - w->is_call_site;
     const struct cu__module *m = cu__module_find_sig(pc, s->epoch, s->is_live);
     *is_first_known = true;
+    if (!m && w->n > 1 && w->is_call_site && cu_modules_epoch_sig() == s->epoch &&
+        !cu__module_is_any_at(pc)) {
+        w->n--; /* nothing was unloaded, and there is no code: unwind information misled us */
+        return COPPER_WALK_BAD;
+    }
     if (!m)
         return COPPER_WALK_MISS;
     if (cu__prepare_chunk(m, pc))
@@ -255,6 +261,7 @@ void cu_stack_walk_copy(struct cu_walk *w, const void *copy, uint64_t copy_at, s
                         uint32_t epoch)
 {
     struct cu__stack s = {copy_at, copy_at + n, (uint64_t)(uintptr_t)copy - copy_at, epoch, false};
+    w->context = NULL; /* it was the handler's */
     if (w->end != COPPER_WALK_MISS || w->n == 0)
         return;
     atomic_fetch_add_explicit(&walks_total, 1, memory_order_relaxed);

@@ -53,6 +53,8 @@ struct cu_walk {
     struct cu_regs regs;  /* in: where to start. out: see above */
     uint64_t lo, hi;      /* in: memory that may be read, [lo, hi) */
     bool is_call_site;    /* in/out: regs.pc is a return address (parked), not an interrupted pc */
+    const void *context;  /* in: the ucontext that regs came from, or NULL. A few instructions of a
+                             few functions can only be left with other registers' help */
     cu_frame *frames;     /* in: filled leaf first, appended at n */
     unsigned n, max;      /* in/out, in */
     enum cu_walk_end end; /* out */
