@@ -53,29 +53,17 @@ static double budget;
 static uint32_t last_epoch;
 static int64_t next_scan_ns, next_thorough_ns, next_budget_ns;
 static struct cu__stack_table table;
-static struct cu__run_counts totals; /* cut, samples, refused; collector_ns of ended collectors */
+static struct cu__run_counts totals; /* what the collector itself counts */
 static struct cu__run_counts budget_before;
 static bool has_copies; /* the last round met some */
 static cu_frame walked[COPPER_STACK_DEPTH_MAX];
-
-static int64_t clock_ns(clockid_t clock)
-{
-    struct timespec t;
-    return clock_gettime(clock, &t) == 0 ? t.tv_sec * 1000000000 + t.tv_nsec : 0;
-}
-
-static void add_own(void *ctx, int32_t tid)
-{
-    *(int64_t *)ctx += clock_ns((clockid_t)(~(uint32_t)tid << 3 | 6u));
-}
 
 static void take_counts(struct cu__run_counts *out)
 {
     *out = totals;
     cu__timers_stats(&out->timers);
-    out->process_ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-    out->own_ns = 0;
-    cu__own_threads_each(add_own, &out->own_ns);
+    out->process_ns = cu__clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+    out->own_ns = cu__own_threads_ns();
 }
 
 /* ---- records --------------------------------------------------------------------------------- */
@@ -121,6 +109,23 @@ static unsigned finish_walk(const struct cu__record *record, bool *is_prepared, 
     return n;
 }
 
+static void count_into_runs(const struct cu__record *record, int64_t number)
+{
+    int64_t at = (int64_t)record->time_ns;
+    for (struct cu__run *run = runs; run; run = run->next) {
+        if (at < run->start_ns || at >= run->end_ns) {
+            continue;
+        }
+        if (!record->is_tick) {
+            run->weights[number] += record->weight_ns;
+            continue;
+        }
+        run->ticks[number]++;
+        run->span_ns += record->span_ns;
+        run->spans += record->span_ns > 0;
+    }
+}
+
 static void count_record(const struct cu__record *record, bool *is_prepared)
 {
     struct cu__stack key = {.here = record->here, .labels = record->labels};
@@ -134,12 +139,7 @@ static void count_record(const struct cu__record *record, bool *is_prepared)
         totals.refused_ns += record->weight_ns;
         return;
     }
-    int64_t at = (int64_t)record->time_ns;
-    for (struct cu__run *run = runs; run; run = run->next) {
-        if (at >= run->start_ns && at < run->end_ns) {
-            run->weights[number] += record->weight_ns;
-        }
-    }
+    count_into_runs(record, number);
 }
 
 static void drain(void)
@@ -202,9 +202,9 @@ static void scan_threads(int64_t now, bool is_asked)
         return;
     }
     bool is_thorough = now >= next_thorough_ns || is_asked;
-    int64_t began = clock_ns(CLOCK_THREAD_CPUTIME_ID);
-    cu__threads_scan(is_thorough);
-    int64_t peace = (clock_ns(CLOCK_THREAD_CPUTIME_ID) - began) * COPPER_SCAN_SHARE;
+    int64_t began = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    cu__threads_scan(is_thorough, &totals.blocked_ns);
+    int64_t peace = (cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - began) * COPPER_SCAN_SHARE;
     if (is_thorough) {
         next_thorough_ns = now + (peace > COPPER_THOROUGH_NS ? peace : COPPER_THOROUGH_NS);
     } else {
@@ -249,14 +249,14 @@ static void keep_budget(int64_t now)
 static void go_round(bool is_asked)
 {
     int64_t now = cu__now_ns();
-    int64_t cpu = clock_ns(CLOCK_THREAD_CPUTIME_ID);
+    int64_t cpu = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID);
     notice_takeover();
     follow_rate();
     scan_threads(now, is_asked);
     cu__threads_find_stacks();
     drain();
     cu__timers_recycle(false);
-    totals.collector_ns += clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+    totals.collector_ns += cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
     keep_budget(now);
 }
 

@@ -9,7 +9,7 @@
  *
  *     stack    "cut"                     the stack does not reach the outermost frame
  *     running  "coroutine", "scheduler"  what the thread was doing, where there is a runtime
- *     thread   its name                  plain threads only
+ *     thread   its name                  plain threads whose name is not the main thread's
  *
  * Each is there only when it says something; a label of the program with one of the last two names
  * wins over ours. What the profile cost and what it could not see is in its comments, which begin with
@@ -24,6 +24,7 @@
 #include <copper/inspect.h>
 #include <copper/profiler.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -32,9 +33,13 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #define COPPER_WAIT_STEP_NS 50000000 /* how often a waiting client is asked whether it is still there */
 #define COPPER_OUR_LABELS   3
+#define COPPER_SPANS_MIN    25   /* ticks that make a mean */
+#define COPPER_TICKS_SHARE  0.03 /* of the window's CPU time, for ticks to be weighed by the rest of it */
+#define COPPER_TICK_FACTOR  4    /* a tick weighs at most this many ticks, at least its inverse */
 
 /* There when the process has the coroutine runtime. */
 extern __typeof__(cu_labels_count) cu_labels_count __attribute__((weak));
@@ -67,8 +72,21 @@ static void add_label(struct labels *l, const char *key, const char *value)
     }
 }
 
+/* The name that threads have when nobody named them: the main thread's. */
+static void default_name(char name[COPPER_THREAD_NAME])
+{
+    name[0] = '\0';
+    int fd = open("/proc/self/comm", O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd >= 0 ? read(fd, name, COPPER_THREAD_NAME - 1) : 0;
+    name[n > 0 ? n : 0] = '\0';
+    name[strcspn(name, "\n")] = '\0';
+    if (fd >= 0) {
+        close(fd);
+    }
+}
+
 static void labels_of(struct labels *l, const struct cu__stack *stack,
-                      const struct cu__stack_table *table)
+                      const struct cu__stack_table *table, const char *usual_name)
 {
     l->n = 0;
     if (stack->is_cut) {
@@ -82,7 +100,7 @@ static void labels_of(struct labels *l, const struct cu__stack *stack,
         add_label(l, "running", "coroutine");
     } else if (stack->here == COPPER_HERE_SCHEDULER) {
         add_label(l, "running", "scheduler");
-    } else if (stack->name) {
+    } else if (stack->name && strcmp(table->names[stack->name], usual_name) != 0) {
         add_label(l, "thread", table->names[stack->name]);
     }
 }
@@ -93,13 +111,51 @@ struct sums {
     int64_t count, cut; /* in periods */
 };
 
+/* CPU time of the program's threads in the window that could be sampled. */
+static int64_t program_ns(const struct cu__run *run)
+{
+    const struct cu__run_counts *a = &run->before, *b = &run->after;
+    return (b->process_ns - a->process_ns) - (b->own_ns - a->own_ns) -
+           (b->blocked_ns - a->blocked_ns);
+}
+
+static bool has_unsampled_threads(const struct cu__run *run)
+{
+    const struct cu__timer_stats *a = &run->before.timers, *b = &run->after.timers;
+    return run->is_taken_over || a->refused != b->refused || a->no_slot != b->no_slot;
+}
+
+/* What a sample by tick stands for in this window, ns: see cpu_int.h. */
+static double tick_weight(const struct cu__run *run)
+{
+    double tick = (double)atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+    double mean = run->spans >= COPPER_SPANS_MIN ? (double)run->span_ns / (double)run->spans : tick;
+    double nticks = 0, by_clock = 0;
+    for (uint32_t i = 0; i < run->nstacks; i++) {
+        nticks += (double)run->ticks[i];
+        by_clock += (double)run->weights[i];
+    }
+    double program = (double)program_ns(run);
+    if (has_unsampled_threads(run) || nticks * tick < COPPER_TICKS_SHARE * program ||
+        nticks < COPPER_SPANS_MIN) {
+        return mean;
+    }
+    double lost = (double)(run->after.timers.dropped_ns - run->before.timers.dropped_ns) +
+                  (double)(run->after.refused_ns - run->before.refused_ns);
+    double weight = (program - lost - by_clock) / nticks;
+    double least = tick / COPPER_TICK_FACTOR, most = tick * COPPER_TICK_FACTOR;
+    return weight < least ? least : weight > most ? most : weight;
+}
+
 static int encode_stacks(struct cu__encoder *e, const struct cu__run *run, struct sums *sums)
 {
     const struct cu__stack_table *table = cu__run_stacks();
-    uint64_t period = run->period_ns;
+    uint64_t period = run->period_ns, tick = (uint64_t)tick_weight(run);
     uint64_t rest = (uint64_t)run->start_ns * UINT64_C(0x9e3779b97f4a7c15) % period;
+    char usual_name[COPPER_THREAD_NAME];
+    default_name(usual_name);
     for (uint32_t i = 0; i < run->nstacks; i++) {
-        rest += run->weights[i];
+        rest += run->weights[i] + run->ticks[i] * tick;
         int64_t count = (int64_t)(rest / period);
         rest %= period;
         if (count == 0) {
@@ -107,7 +163,7 @@ static int encode_stacks(struct cu__encoder *e, const struct cu__run *run, struc
         }
         const struct cu__stack *stack = &table->stacks[i];
         struct labels labels;
-        labels_of(&labels, stack, table);
+        labels_of(&labels, stack, table, usual_name);
         int64_t values[] = {count, count * (int64_t)period};
         int err = cu__encoder_sample(e, table->frames + stack->first, stack->nframes, values,
                                      labels.list, labels.n);
@@ -138,9 +194,7 @@ static double seconds(int64_t ns)
 
 static void comment_on_rate(struct cu_pprof *p, const struct cu__run *run, const struct sums *sums)
 {
-    int64_t process = run->after.process_ns - run->before.process_ns;
-    int64_t own = run->after.own_ns - run->before.own_ns;
-    int64_t program = process > own ? process - own : 0;
+    int64_t program = program_ns(run);
     uint64_t delivered = run->after.timers.delivered - run->before.timers.delivered;
     double tick = (double)atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
     comment(p,
@@ -148,8 +202,10 @@ static void comment_on_rate(struct cu_pprof *p, const struct cu__run *run, const
             "signals per CPU second; expiries missed in between are weighed in",
             run->hz ? run->hz : COPPER_CPU_HZ_DEFAULT, run->hz_min, run->hz_max, 1e9 / tick,
             program > 0 ? (double)delivered / seconds(program) : 0);
-    comment(p, "# cpu time: %.3f s by the kernel's clocks, %.3f s in samples", seconds(program),
-            seconds(sums->count * (int64_t)run->period_ns));
+    comment(p, "# cpu time: %.3f s by the kernel's clocks for what could be sampled, %.3f s in samples; "
+            "a tick weighs %.3f ms",
+            seconds(program), seconds(sums->count * (int64_t)run->period_ns),
+            tick_weight(run) / 1e6);
 }
 
 static void comment_on_cost(struct cu_pprof *p, const struct cu__run *run)
@@ -281,12 +337,13 @@ int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *
     }
     struct cu__run run = {.hz = hz};
     run.period_ns = 1000000000u / (unsigned)(hz ? hz : COPPER_CPU_HZ_DEFAULT);
-    run.weights = mmap(NULL, weights_bytes, PROT_READ | PROT_WRITE,
+    run.weights = mmap(NULL, 2 * weights_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (run.weights == MAP_FAILED) {
         snprintf(error, COPPER_ERROR_MAX, "no memory for a profile");
         return -ENOMEM;
     }
+    run.ticks = run.weights + COPPER_STACKS_MAX;
     err = cu__run_open(&run, error);
     if (err == 0) {
         cu__window_opened();
@@ -300,7 +357,7 @@ int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *
             snprintf(error, COPPER_ERROR_MAX, "cannot build the profile: %s", strerror(-err));
         }
     }
-    munmap(run.weights, weights_bytes);
+    munmap(run.weights, 2 * weights_bytes);
     return err;
 }
 

@@ -24,7 +24,11 @@
  *   the time they run, so this needs no end correction: threads that live for less than a tick are
  *   hit as often as they should be. With due times on a thread's own clock instead, all that falls
  *   due after a thread's last tick is lost, half a tick for each thread: 50 % of a thread that lives
- *   for one tick.
+ *   for one tick. What a tick weighs is measured, window by window: schedulers that switch between
+ *   ticks make the hits of short threads uneven, and virtual machines lose ticks. The CPU time of the
+ *   process by the kernel's clock, less what samples by clock, our own threads and threads that
+ *   cannot be sampled account for, is what the window's ticks stand for together. Where ticks
+ *   are too few for that, it is the mean of what threads used between two ticks.
  * - *By its clock* afterwards: a timer every period of the thread's CPU clock with a random first
  *   expiry; a sample weighs (1 + overrun) periods. This counts the clock itself, so there is no
  *   sampling noise in a thread's total, however it sleeps and wakes; what its end may lose (at most
@@ -39,11 +43,14 @@
 
 #include <stdatomic.h>
 #include <sys/types.h>
+#include <time.h>
 
 #define COPPER_SLOTS_MAX     4096u     /* threads sampled at once, with those not tidied up yet */
 #define COPPER_SLOTS_CHUNK   64u       /* rings mapped at once */
 #define COPPER_TICKWISE_NS   200000000 /* see above */
 #define COPPER_TICKWISE_INTERVAL_NS 1000 /* due at each tick for whoever ran at all since the last */
+#define COPPER_SPAN_TICKS_MAX 16 /* more between two ticks: the signal was blocked, not the tick late */
+#define COPPER_HANDLER_NS_MAX 1000000 /* a handler that took longer was interrupted itself */
 #define COPPER_COPY_MAX      (32u << 10) /* bytes of stack copied into a record */
 #define COPPER_SIGNAL_ROOM   1536 /* bytes an alternate stack must have left for a sample to be taken */
 
@@ -71,11 +78,13 @@ struct cu__slot {
     int32_t timer;              /* the kernel's id; lock: slots; the handler reads */
     uint32_t armed_scan;        /* lock: slots; the scan during which it was armed */
     uint64_t born_ticks;        /* collector; start time of the thread, 0: not looked up yet */
-    bool is_blocking;           /* collector; the thread blocks our signal */
+    uint32_t blocked_looks;     /* collector; thorough scans in a row that found the signal blocked */
+    int64_t cpu_looked_ns;      /* collector; the thread's clock at the last thorough scan */
     int32_t next_in_bucket;     /* lock: slots; -1: last */
     _Atomic uint64_t period_ns; /* any: atomic; of the timer by the thread's clock */
     _Atomic uint32_t ticks_left; /* handler; > 0: tick by tick */
     uint64_t random;            /* handler */
+    uint64_t cpu_ns;            /* handler; the thread's clock at its last sample by tick; 0: none */
     /* Where the thread's stack is, [lo, hi); hi 0: not known yet. Written by the collector: lo first,
      * hi with release. */
     _Atomic uint64_t stack_lo, stack_hi;
@@ -140,8 +149,9 @@ void cu__timers_forget(void);
 /* ---- threads.c ------------------------------------------------------------------------------- */
 
 /* Looks for threads that came or went and keeps slots and timers in step. is_thorough: also looks
- * for reused ids and for threads that block our signal, which costs two small files a thread. */
-void cu__threads_scan(bool is_thorough);
+ * for reused ids and for threads that block our signal, which costs two small files a thread, and
+ * adds the CPU time of these since the last such look to *blocked_ns. */
+void cu__threads_scan(bool is_thorough, int64_t *blocked_ns);
 /* Finds the stacks of sampled threads that have none known yet. */
 /* Returns whether some are still unknown, so that their handlers copy. */
 bool cu__threads_find_stacks(void);
@@ -159,7 +169,8 @@ struct cu__run_counts {
     uint64_t refused;
     int64_t collector_ns; /* CPU time of the collector thread */
     int64_t process_ns;   /* CPU time of the process, by the kernel */
-    int64_t own_ns;       /* ... of this, threads of our own that still live */
+    int64_t own_ns;       /* ... of this, threads of our own */
+    int64_t blocked_ns;   /* ... of this, threads seen to block our signal */
 };
 
 #define COPPER_RUN_NOTES_MAX 16
@@ -173,6 +184,8 @@ struct cu__run {
     int64_t start_ns, end_ns;  /* monotonic; records in [start, end) count */
     int64_t start_wall_ns;
     uint64_t *weights;   /* by stack number, ns; COPPER_STACKS_MAX of them */
+    uint64_t *ticks;     /* by stack number, samples by tick */
+    uint64_t span_ns, spans; /* of these: sum and number of pairs, see above */
     uint32_t nstacks;    /* stacks there were at the end */
     int hz_min, hz_max;  /* the sampler's rates meanwhile */
     struct cu__run_counts before, after;
@@ -205,12 +218,18 @@ void cu__sampler_totals(struct cu__sampler_totals *out);
 
 /* A detached thread of our own, created with all signals blocked. 0 or -errno. */
 int cu__own_thread_start(void *(*start)(void *), void *arg);
-/* Calls each(tid) for threads of our own. */
-void cu__own_threads_each(void (*each)(void *ctx, int32_t tid), void *ctx);
+/* CPU time of all threads of our own so far. */
+int64_t cu__own_threads_ns(void);
 void cu__own_threads_forget(void);
 /* The share of the program's CPU time that profiling may cost, from COPPER_BUDGET. */
 double cu__budget(void);
 
 int64_t cu__now_ns(void); /* monotonic */
+int64_t cu__clock_ns(clockid_t clock); /* 0: no such clock (any more) */
+/* The clock of a thread's CPU time, for any thread of this process. */
+static inline clockid_t cu__thread_clock(pid_t tid)
+{
+    return (clockid_t)(~(uint32_t)tid << 3 | 6u);
+}
 
 #endif

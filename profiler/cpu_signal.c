@@ -80,18 +80,43 @@ static void use_clock_sig(struct cu__slot *slot)
     syscall(SYS_timer_settime, slot->timer, 0, &spec, NULL);
 }
 
-static uint64_t weight_sig(struct cu__slot *slot, int overrun)
+static uint64_t thread_cpu_sig(void)
 {
-    uint32_t ticks = atomic_load_explicit(&slot->ticks_left, memory_order_relaxed);
-    if (ticks > 0) {
-        atomic_store_explicit(&slot->ticks_left, ticks - 1, memory_order_relaxed);
-        if (ticks == 1) {
-            use_clock_sig(slot);
-        }
-        return atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+struct weight {
+    uint64_t ns, span_ns;
+    bool is_tick;
+};
+
+static void weigh_tick_sig(struct weight *weight, struct cu__slot *slot, uint32_t ticks_left)
+{
+    uint64_t tick = atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+    uint64_t cpu = thread_cpu_sig();
+    *weight = (struct weight){tick, slot->cpu_ns ? cpu - slot->cpu_ns : 0, true};
+    slot->cpu_ns = cpu;
+    if (weight->span_ns > COPPER_SPAN_TICKS_MAX * tick) {
+        *weight = (struct weight){weight->span_ns, 0, false};
+    }
+    atomic_store_explicit(&slot->ticks_left, ticks_left - 1, memory_order_relaxed);
+    if (ticks_left == 1) {
+        use_clock_sig(slot);
+    }
+}
+
+static void weigh_sig(struct weight *weight, struct cu__slot *slot, int overrun)
+{
+    uint32_t ticks_left = atomic_load_explicit(&slot->ticks_left, memory_order_relaxed);
+    if (ticks_left > 0) {
+        weigh_tick_sig(weight, slot, ticks_left);
+        return;
     }
     uint64_t expiries = 1 + (uint64_t)(overrun > 0 ? overrun : 0);
-    return expiries * atomic_load_explicit(&slot->period_ns, memory_order_relaxed);
+    uint64_t period = atomic_load_explicit(&slot->period_ns, memory_order_relaxed);
+    *weight = (struct weight){expiries * period, 0, false};
 }
 
 struct place {
@@ -204,7 +229,8 @@ static bool has_room_sig(const struct place *place)
 static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *context)
 {
     int64_t began = now_sig();
-    uint64_t weight = weight_sig(slot, overrun);
+    struct weight weight;
+    weigh_sig(&weight, slot, overrun);
     struct cu_here here = {.kind = COPPER_HERE_THREAD};
     if (cu_inspect_here) {
         cu_inspect_here(&here);
@@ -224,13 +250,15 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
         has_room_sig(&place) ? cu__ring_reserve_sig(&slot->ring, head, &room) : NULL;
     if (!record) {
         add_sig(&slot->counts.dropped, 1);
-        add_sig(&slot->counts.dropped_ns, weight);
+        add_sig(&slot->counts.dropped_ns, weight.ns);
         return;
     }
     describe_sig(record, &here);
     record->tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
     record->time_ns = (uint64_t)began;
-    record->weight_ns = weight;
+    record->weight_ns = weight.ns;
+    record->span_ns = weight.span_ns;
+    record->is_tick = weight.is_tick;
     cu_regs_from_context_sig(&record->regs, context);
     walk_sig(record, &place);
     size_t size = sizeof *record + record->nframes * sizeof(cu_frame);
@@ -240,7 +268,8 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
     record->size = (uint32_t)size + record->ncopy;
     cu__ring_commit_sig(&slot->ring, record);
     add_sig(&slot->counts.delivered, 1);
-    add_sig(&slot->counts.handler_ns, (uint64_t)(now_sig() - began));
+    int64_t took = now_sig() - began;
+    add_sig(&slot->counts.handler_ns, took < COPPER_HANDLER_NS_MAX ? (uint64_t)took : 0);
 }
 
 static void take_sample_sig(uint64_t cookie, int overrun, const ucontext_t *context)

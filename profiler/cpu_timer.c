@@ -112,8 +112,7 @@ static int create_timer(struct cu__slot *slot, pid_t tid)
     event.sigev_signo = cu__signal_number();
     event.sigev_value.sival_ptr = (void *)(uintptr_t)cu__cookie_of(number, generation);
     event._sigev_un._tid = tid;
-    clockid_t clock = (clockid_t)(~(uint32_t)tid << 3 | 6u);
-    return syscall(SYS_timer_create, clock, &event, &slot->timer) == 0 ? 0 : -errno;
+    return syscall(SYS_timer_create, cu__thread_clock(tid), &event, &slot->timer) == 0 ? 0 : -errno;
 }
 
 static void set_timer(struct cu__slot *slot, uint64_t first_ns, uint64_t interval_ns)
@@ -134,6 +133,7 @@ static bool arm_slot(struct cu__slot *slot, pid_t tid)
     uint64_t tick = atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
     seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
     slot->random = seed | 1;
+    slot->cpu_ns = 0;
     slot->armed_scan = scan;
     atomic_store_explicit(&slot->period_ns, period_ns, memory_order_relaxed);
     atomic_store_explicit(&slot->ticks_left, (uint32_t)(COPPER_TICKWISE_NS / tick) + 1,
@@ -151,7 +151,8 @@ static void start_slot(struct cu__slot *slot, pid_t tid)
     atomic_store_explicit(&slot->stack_lo, 0, memory_order_relaxed);
     atomic_store_explicit(&slot->thread_pointer, 0, memory_order_relaxed);
     slot->born_ticks = 0;
-    slot->is_blocking = false;
+    slot->blocked_looks = 0;
+    slot->cpu_looked_ns = 0;
     if (!arm_slot(slot, tid)) {
         atomic_fetch_add_explicit(&refused, 1, memory_order_relaxed);
         free_slots[nfree++] = (uint32_t)(slot - cu__slots);

@@ -25,6 +25,14 @@ static _Atomic int32_t own_threads[COPPER_OWN_THREADS_MAX];
 static pthread_key_t own_key;
 static pthread_once_t own_once = PTHREAD_ONCE_INIT;
 static bool has_key;
+static _Atomic int64_t ended_ns; /* CPU time of own threads that ended */
+
+int64_t cu__clock_ns(clockid_t clock)
+{
+    struct timespec t;
+    /* the system call: the C library refuses clocks of threads that it did not make up itself */
+    return syscall(SYS_clock_gettime, clock, &t) == 0 ? t.tv_sec * 1000000000 + t.tv_nsec : 0;
+}
 
 int64_t cu__now_ns(void)
 {
@@ -35,6 +43,8 @@ int64_t cu__now_ns(void)
 
 static void leave(void *place)
 {
+    atomic_fetch_add_explicit(&ended_ns, cu__clock_ns(CLOCK_THREAD_CPUTIME_ID),
+                              memory_order_relaxed);
     atomic_store_explicit((_Atomic int32_t *)place, 0, memory_order_release);
 }
 
@@ -73,14 +83,14 @@ bool cu__is_own_thread(int32_t tid)
     return false;
 }
 
-void cu__own_threads_each(void (*each)(void *ctx, int32_t tid), void *ctx)
+int64_t cu__own_threads_ns(void)
 {
+    int64_t sum = atomic_load_explicit(&ended_ns, memory_order_relaxed);
     for (int i = 0; i < COPPER_OWN_THREADS_MAX; i++) {
         int32_t tid = atomic_load_explicit(&own_threads[i], memory_order_acquire);
-        if (tid != 0) {
-            each(ctx, tid);
-        }
+        sum += tid ? cu__clock_ns(cu__thread_clock(tid)) : 0;
     }
+    return sum;
 }
 
 void cu__own_threads_forget(void)
@@ -88,6 +98,7 @@ void cu__own_threads_forget(void)
     for (int i = 0; i < COPPER_OWN_THREADS_MAX; i++) {
         atomic_store_explicit(&own_threads[i], 0, memory_order_relaxed);
     }
+    atomic_store_explicit(&ended_ns, 0, memory_order_relaxed);
 }
 
 int cu__own_thread_start(void *(*start)(void *), void *arg)

@@ -95,7 +95,24 @@ static struct cu__slot *armed_slot_of(pid_t tid)
     return NULL;
 }
 
-static void look_at_thread(pid_t tid, uint32_t scan, bool is_thorough)
+static void look_closely(struct cu__slot *slot, pid_t tid, int64_t *blocked_ns)
+{
+    uint64_t born = start_time_of(tid);
+    if (slot->born_ticks != 0 && born != 0 && born != slot->born_ticks) {
+        cu__timer_disarm(tid); /* the id belongs to another thread now */
+        cu__timer_arm(tid);
+        return;
+    }
+    slot->born_ticks = born;
+    int64_t cpu = cu__clock_ns(cu__thread_clock(tid));
+    if (slot->blocked_looks > 0 && cpu > slot->cpu_looked_ns) {
+        *blocked_ns += cpu - slot->cpu_looked_ns;
+    }
+    slot->cpu_looked_ns = cpu;
+    slot->blocked_looks = blocks_signal(tid, cu__signal_number()) ? slot->blocked_looks + 1 : 0;
+}
+
+static void look_at_thread(pid_t tid, uint32_t scan, bool is_thorough, int64_t *blocked_ns)
 {
     if (cu__is_own_thread(tid)) {
         return;
@@ -109,20 +126,12 @@ static void look_at_thread(pid_t tid, uint32_t scan, bool is_thorough)
         }
     }
     seen[slot - cu__slots] = scan;
-    if (!is_thorough) {
-        return;
+    if (is_thorough) {
+        look_closely(slot, tid, blocked_ns);
     }
-    uint64_t born = start_time_of(tid);
-    if (slot->born_ticks != 0 && born != 0 && born != slot->born_ticks) {
-        cu__timer_disarm(tid); /* the id belongs to another thread now */
-        cu__timer_arm(tid);
-        return;
-    }
-    slot->born_ticks = born;
-    slot->is_blocking = blocks_signal(tid, cu__signal_number());
 }
 
-static void list_threads(uint32_t scan, bool is_thorough)
+static void list_threads(uint32_t scan, bool is_thorough, int64_t *blocked_ns)
 {
     int fd = open("/proc/self/task", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
@@ -134,7 +143,7 @@ static void list_threads(uint32_t scan, bool is_thorough)
             const struct directory_entry *entry = (const void *)(buffer + at);
             pid_t tid = (pid_t)strtol(entry->name, NULL, 10);
             if (tid > 0) {
-                look_at_thread(tid, scan, is_thorough);
+                look_at_thread(tid, scan, is_thorough, blocked_ns);
             }
             at += entry->size;
         }
@@ -142,10 +151,10 @@ static void list_threads(uint32_t scan, bool is_thorough)
     close(fd);
 }
 
-void cu__threads_scan(bool is_thorough)
+void cu__threads_scan(bool is_thorough, int64_t *blocked_ns)
 {
     uint32_t scan = cu__timers_scan_begin();
-    list_threads(scan, is_thorough);
+    list_threads(scan, is_thorough, blocked_ns);
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_acquire);
     for (uint32_t i = 0; i < used; i++) {
         struct cu__slot *slot = &cu__slots[i];
@@ -166,7 +175,8 @@ void cu__threads_note_blocked(struct cu__run *run)
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_acquire);
     for (uint32_t i = 0; i < used; i++) {
         const struct cu__slot *slot = &cu__slots[i];
-        if (!slot->is_blocking ||
+        /* once may be chance: the C library blocks all signals for moments */
+        if (slot->blocked_looks < 2 ||
             atomic_load_explicit(&slot->state, memory_order_acquire) != COPPER_SLOT_ARMED) {
             continue;
         }

@@ -1,0 +1,97 @@
+"""The numbers of a CPU profile are right: the sum of all samples is the CPU time that the kernel
+accounts to the process in the same window, within 5 %, and shares are those that the program burns.
+
+    cpu_right.py one|eight|storm|sleepy|blocked [SECONDS] [HZ]
+"""
+import os
+import subprocess
+import sys
+import tempfile
+
+from cpu_profile import CpuClock, Profile, go_tool
+
+LOAD = os.environ.get("COPPER_BUILD", ".") + "/tests/cpu_load"
+TOLERANCE = 0.05
+POINTS = 3.0
+SAMPLES_MIN = 4000
+SHARES = {"burn_sixty": 60, "burn_thirty": 30, "burn_ten": 10}
+
+
+def take(mode, seconds, hz, path):
+    process = subprocess.Popen([LOAD, mode, str(seconds), str(hz), path])
+    clock = CpuClock(process.pid)
+    try:
+        status = process.wait(timeout=seconds + 60)
+    finally:
+        process.kill()
+    clock.stop()
+    if status:
+        sys.exit(f"cpu_load ended with {status}")
+    profile = Profile(path)
+    return profile, clock.between(profile.start_ns, profile.duration_s)
+
+
+def check_sum(profile, kernel_ns):
+    got = profile.total_ns()
+    print(f"samples {got / 1e9:.3f} s, kernel {kernel_ns / 1e9:.3f} s: "
+          f"{100 * (got / kernel_ns - 1):+.2f} %")
+    return [] if abs(got / kernel_ns - 1) <= TOLERANCE else ["the sum is off"]
+
+
+def check_shares(profile):
+    total = sum(profile.flat(f) for f in SHARES)
+    errors = []
+    for function, points in SHARES.items():
+        got = 100 * profile.flat(function) / total
+        print(f"{function}: {got:.2f} % of {profile.total_count()} samples, should be {points}")
+        if abs(got - points) > POINTS:
+            errors.append(f"{function} is off")
+    if profile.total_count() < SAMPLES_MIN:
+        errors.append(f"only {profile.total_count()} samples")
+    return errors
+
+
+def check_blocked(profile, kernel_ns):
+    """Two threads burn, one cannot be sampled: it is named, and nothing is made up for it."""
+    got = profile.total_ns()
+    print(f"samples {got / 1e9:.3f} s of {kernel_ns / 1e9:.3f} s")
+    errors = []
+    if not any("(deaf) blocks signal" in c for c in profile.comments):
+        errors.append("the thread that blocks the signal is not named in a comment")
+    if profile.cumulative("burn_blocked"):
+        errors.append("samples of a thread that blocks the signal")
+    if not 0.2 < got / kernel_ns < 0.8:
+        errors.append("one of two threads should be about half")
+    return errors
+
+
+def main():
+    if not go_tool():
+        print("no go tool")
+        return 77
+    mode = sys.argv[1]
+    seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 6
+    hz = int(sys.argv[3]) if len(sys.argv) > 3 else 100
+    with tempfile.TemporaryDirectory() as folder:
+        path = f"{folder}/cpu.pb.gz"
+        profile, kernel_ns = take(mode, seconds, hz, path)
+        # a busy machine gives less CPU time than there are seconds: take longer then
+        while mode == "eight" and profile.total_count() < SAMPLES_MIN and seconds < 50:
+            seconds = min(2 * seconds, 50) # of more the tool would not print tenths
+            profile, kernel_ns = take(mode, seconds, hz, path)
+    errors = profile.check()
+    if mode == "blocked":
+        errors += check_blocked(profile, kernel_ns)
+    else:
+        errors += check_sum(profile, kernel_ns)
+        bad, all_ns = profile.incomplete()
+        print(f"complete stacks: {100 * (1 - bad / all_ns):.2f} %")
+        if bad > 0.01 * all_ns:
+            errors.append("too many incomplete stacks")
+    if mode == "eight":
+        errors += check_shares(profile)
+    print("\n".join(profile.comments + errors))
+    return 1 if errors else 0
+
+
+sys.exit(main())
