@@ -4,7 +4,8 @@
  *
  * Design. flat is the time in a function itself: the innermost (inlined) function of the leaf; cum is
  * the time of the stacks it is on, once for each stack. Functions of the same name are one line, as
- * in `go tool pprof -top`. C++ names are made readable by the C++ library, if there is one here.
+ * in `go tool pprof -top`; addresses without a name are one line for each file. C++ names are made
+ * readable by the C++ library, if there is one here.
  */
 #include "report.h"
 
@@ -26,7 +27,7 @@
 #define COPPER_PACKAGE_MAX    128
 
 struct row {
-    const char *name;
+    char *name; /* owned */
     int64_t flat, cum;
     size_t last_sample; /* for which cum was counted, + 1 */
 };
@@ -40,7 +41,7 @@ struct table {
 };
 
 struct named {
-    const char *name;
+    char *name; /* owned; moves on to the row */
     uint32_t function;
 };
 
@@ -61,26 +62,60 @@ static int by_flat(const void *a, const void *b)
     return strcmp(x->name, y->name);
 }
 
+/* "libz.so.1.2.13+0x51a0": what stands for a name where there is none. */
+static bool is_unnamed(const char *name)
+{
+    const char *plus = strrchr(name, '+');
+    if (!plus || strncmp(plus, "+0x", 3) != 0 || plus[3] == '\0') {
+        return false;
+    }
+    return plus[3 + strspn(plus + 3, "0123456789abcdef")] == '\0';
+}
+
+/* The name of the row a function belongs to. Caller frees. */
+static char *row_name(const char *function)
+{
+    char *name;
+    if (!is_unnamed(function)) {
+        return strdup(function);
+    }
+    int file = (int)(strrchr(function, '+') - function);
+    return asprintf(&name, "%.*s (no symbols)", file, function) < 0 ? NULL : name;
+}
+
+/* The names of all functions, equal ones side by side. */
+static bool sort_names(const struct cu_pprof *p, struct named *names, size_t n)
+{
+    for (uint32_t id = 1; id <= n; id++) {
+        struct cu_pprof_function f;
+        cu_pprof_function_at(p, id, &f);
+        names[id - 1] = (struct named){row_name(f.name), id};
+        if (!names[id - 1].name) {
+            return false;
+        }
+    }
+    if (n > 0) {
+        qsort(names, n, sizeof *names, by_name);
+    }
+    return true;
+}
+
 static bool make_rows(const struct cu_pprof *p, struct table *t)
 {
     size_t n = cu_pprof_nfunctions(p);
     struct named *names = calloc(n + 1, sizeof *names);
     t->rows = calloc(n + 1, sizeof *t->rows);
     t->row_of_function = calloc(n + 1, sizeof *t->row_of_function);
-    bool is_made = names && t->rows && t->row_of_function;
-    for (uint32_t id = 1; is_made && id <= n; id++) {
-        struct cu_pprof_function f;
-        cu_pprof_function_at(p, id, &f);
-        names[id - 1] = (struct named){f.name, id};
-    }
-    if (is_made && n > 0) {
-        qsort(names, n, sizeof *names, by_name);
-    }
+    bool is_made = names && t->rows && t->row_of_function && sort_names(p, names, n);
     for (size_t i = 0; is_made && i < n; i++) {
-        if (i == 0 || strcmp(names[i].name, names[i - 1].name) != 0) {
+        if (t->nrows == 0 || strcmp(names[i].name, t->rows[t->nrows - 1].name) != 0) {
             t->rows[t->nrows++].name = names[i].name;
+            names[i].name = NULL;
         }
         t->row_of_function[names[i].function] = (uint32_t)(t->nrows - 1);
+    }
+    for (size_t i = 0; names && i < n; i++) {
+        free(names[i].name);
     }
     free(names);
     return is_made;
@@ -165,18 +200,11 @@ void cu__report_table(const struct cu_pprof *p)
             print_row(&t.rows[i], t.total, demangle);
         }
     }
+    for (size_t i = 0; i < t.nrows; i++) {
+        free(t.rows[i].name);
+    }
     free(t.rows);
     free(t.row_of_function);
-}
-
-/* "libz.so.1.2.13+0x51a0": what stands for a name where there is none. */
-static bool is_unnamed(const char *name)
-{
-    const char *plus = strrchr(name, '+');
-    if (!plus || strncmp(plus, "+0x", 3) != 0 || plus[3] == '\0') {
-        return false;
-    }
-    return plus[3 + strspn(plus + 3, "0123456789abcdef")] == '\0';
 }
 
 /* The mapping and value of a sample whose leaf has no name; 0: it has one. */
