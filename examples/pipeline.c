@@ -27,12 +27,12 @@ static __attribute__((noinline)) void make_block(struct block *b, unsigned long 
 }
 static void count_words(struct block *b)
 {
-    for (size_t i = b->words = 1; i < sizeof b->text; i++)
-        b->words += b->text[i] != ' ' && b->text[i - 1] == ' ';
+    for (size_t i = b->words = 1; i < 8 * sizeof b->text; i++)
+        b->words += b->text[i % sizeof b->text] != ' ' && b->text[(i - 1) % sizeof b->text] == ' ';
 }
 static void mix_block(struct block *b) /* the hot one */
 {
-    for (size_t i = b->digest = 0; i < 32 * sizeof b->text; i++)
+    for (size_t i = b->digest = 0; i < 16 * sizeof b->text; i++)
         b->digest = (b->digest ^ (unsigned long)b->text[i % sizeof b->text]) * 0x100000001b3u;
 }
 
