@@ -3,7 +3,7 @@
  * Purpose: what the interposed calls (wrap_*.c) know of the library they are built into. The same
  * wrappers are part of two libraries: the preload shim, whose hooks are empty until it is activated
  * (init.c), and libcopper_profiler, for programs that link it, whose hooks are always there
- * (linked.c). Each of the two defines `cu__wrap_hooks` once.
+ * (profiler/linked.c). Each of the two defines `cu__wrap_hooks` once.
  */
 #ifndef COPPER_PRELOAD_H
 #define COPPER_PRELOAD_H

@@ -4,8 +4,8 @@
  * there, in forked children too, since such a program may serve afresh after a fork.
  */
 #include "preload.h"
-
 #include "profiles.h"
+
 #include <copper/stacks.h>
 
 /* The shim's way to the same hook. */
