@@ -95,7 +95,7 @@ static int unpack_members(struct unpacker *u)
         give_input(u);
         if (!u->stream.avail_in)
             return 0;
-        if (!cu__is_gzip(u->stream.next_in, u->stream.avail_in))
+        if (!cu__is_gzip(u->stream.next_in, (size_t)(u->in_end - u->stream.next_in)))
             return fail(u, -EBADMSG, "something else follows");
         inflateReset(&u->stream);
     }

@@ -165,7 +165,8 @@ int cu_pprof_write_file(const struct cu_pprof *p, const char *path);
 /* Strict reader of gzip'd or plain bytes. Any bytes are safe to pass. On failure returns a negative
  * errno value (-EBADMSG malformed, -E2BIG over COPPER_PPROF_BYTES_MAX unpacked, -ENOMEM), *out is
  * NULL and `error` holds one line that names what was wrong ("sample 3: location 17 is unknown").
- * Ids of any kind become dense in the order of the file. Not kept: columns of lines, is_folded. */
+ * Ids of any kind become dense in the order of the file. Not kept: columns of lines, is_folded.
+ * Memory: the unpacked bytes, the profile, and at most 128 MiB for the largest message. */
 #define COPPER_PPROF_BYTES_MAX ((size_t)256 << 20)
 int cu_pprof_read(const void *bytes, size_t n, struct cu_pprof **out, char *error,
                   size_t error_size);
