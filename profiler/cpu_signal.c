@@ -176,8 +176,8 @@ static void walk_sig(struct cu__record *record, const struct place *place)
             walk.end = COPPER_WALK_MISS;
             break;
         }
-        if (walk.end != COPPER_WALK_BOUNDS || walk.n == 0 ||
-            stack_end_sig(place, walk.regs.sp) == end) {
+        bool is_within = walk.regs.sp >= walk.lo && walk.regs.sp < walk.hi;
+        if (walk.end != COPPER_WALK_BOUNDS || walk.n == 0 || is_within) {
             break;
         }
         walk.n--; /* a signal frame led to another stack: the walk goes on there from this frame */
