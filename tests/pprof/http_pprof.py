@@ -158,7 +158,7 @@ def base_and_diff(pprof, first, second):
     """Profiles of two runs, at other addresses, meet in one line each."""
     for option in ("-base", "-diff_base"):
         text = pprof.clean("-top", "-addresses", option, first, second)
-        lines = re.findall(r"^ *\S+ .*% +0x([0-9a-f]+) (wait_for_nothing|cu__wait)\b", text, re.M)
+        lines = re.findall(r"^ *\S+ .*% +0x([0-9a-f]+) (wait_for_nothing|cu__coroutine_main)\b", text, re.M)
         names = [n for _, n in lines]
         check(len(names) == len(set(names)), "%s: addresses of two runs did not meet: %s" % (
             option, lines))
@@ -194,7 +194,7 @@ def coroutines(pprof):
                       if "wait_for_nothing" in parked.stack(i)]
             check(counts == [1000], "1000 coroutines at one place are one sample: %s" % counts)
             text = pprof.clean("-top", s.url + "/goroutine?debug=1")
-            check("1000 " in text and "cu__schedule" in text, "debug=1 agrees: %s" % text[:600])
+            check("1000 " in text and "wait_for_nothing" in text, "debug=1 agrees: %s" % text[:600])
             cpu_contents(s, pprof)
             lists(s, pprof)
             labels(s, pprof)
