@@ -25,10 +25,11 @@
 #include <sys/auxv.h>
 #include <time.h>
 
-#define LOADED_MAX      4096
-#define RESCAN_AFTER_NS 100000000ll /* code that no loader knows is looked for this often at most  \
-                                     */
-#define RESCAN_COST_RATIO 50        /* ... and never for more than 2 % of the time */
+#define LOADED_MAX 4096
+#define RESCAN_AFTER_NS                                                                            \
+    100000000ll              /* code that no loader knows is looked for this often at most         \
+                              */
+#define RESCAN_COST_RATIO 50 /* ... and never for more than 2 % of the time */
 
 struct loaded {
     uint64_t bias, name, dynamic;
@@ -360,6 +361,7 @@ static void verify(const struct cu__range *live, size_t n, uint64_t word)
 static int scan(const struct loaded *loaded, size_t nloaded)
 {
     struct cu__maps maps;
+    int64_t start = now_ns();
     uint64_t word = cu__epoch_word();
     int err = cu__maps_read(&maps);
     if (err)
@@ -373,6 +375,7 @@ static int scan(const struct loaded *loaded, size_t nloaded)
     mark_permanent(live, n, loaded, nloaded);
     verify(live, n, word);
     err = cu__modules_publish(live, n);
+    last_scan_cost_ns = now_ns() - start; /* tables are made once, looking is repeated */
     for (size_t i = 0; i < n; i++) {
         int failed = give_table(live[i].module->image);
         err = err ? err : failed;
@@ -412,8 +415,8 @@ int cu_stacks_prepare(void)
         last_loader_state = state;
         last_epoch = epoch;
         last_scan_ns = now_ns();
-        last_scan_cost_ns = last_scan_ns - start;
-        atomic_fetch_add_explicit(&total_ns, (uint64_t)last_scan_cost_ns, memory_order_relaxed);
+        atomic_fetch_add_explicit(&total_ns, (uint64_t)(last_scan_ns - start),
+                                  memory_order_relaxed);
     }
     free(loaded);
     pthread_mutex_unlock(&lock);

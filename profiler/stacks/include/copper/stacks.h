@@ -113,7 +113,7 @@ void cu_symbolizer_close(struct cu_symbolizer *s);
 
 struct cu_symbol_line {
     const char *function; /* linkage name (mangled for C++), never NULL */
-    const char *file;     /* absolute, NULL: unknown */
+    const char *file;     /* absolute if the compiler knew it; NULL: unknown */
     uint32_t line;        /* 0: unknown */
     uint32_t start_line;  /* of the function, 0: unknown */
 };
