@@ -27,6 +27,7 @@
 #include <unistd.h>
 
 #define COPPER_BUCKETS 1024u /* a power of two */
+#define COPPER_REAP    4u    /* slots a beginning thread looks at: a quarter of them may be stale */
 
 struct cu__slot cu__slots[COPPER_SLOTS_MAX];
 _Atomic uint32_t cu__slots_used;
@@ -127,7 +128,9 @@ static void set_timer(struct cu__slot *slot, uint64_t first_ns, uint64_t interva
 /* lock: slots. The slot is the thread's, with a timer that runs. */
 static bool arm_slot(struct cu__slot *slot, pid_t tid)
 {
-    if (create_timer(slot, tid) != 0) {
+    int err = create_timer(slot, tid);
+    if (err) { /* else than by the limit: the thread has ended meanwhile */
+        atomic_fetch_add_explicit(&refused, err == -EAGAIN, memory_order_relaxed);
         return false;
     }
     uint64_t tick = atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
@@ -154,7 +157,6 @@ static void start_slot(struct cu__slot *slot, pid_t tid)
     slot->blocked_looks = 0;
     slot->cpu_looked_ns = 0;
     if (!arm_slot(slot, tid)) {
-        atomic_fetch_add_explicit(&refused, 1, memory_order_relaxed);
         free_slots[nfree++] = (uint32_t)(slot - cu__slots);
         return;
     }
@@ -171,6 +173,40 @@ static void end_slot(struct cu__slot *slot)
     atomic_fetch_add_explicit(&slot->generation, 1, memory_order_seq_cst);
     atomic_store_explicit(&slot->state, COPPER_SLOT_ENDED, memory_order_relaxed);
 
+}
+
+/* lock: slots. An ended slot without records and without a handler in it becomes free. */
+static bool free_if_done(struct cu__slot *slot)
+{
+    if (atomic_load_explicit(&slot->state, memory_order_relaxed) != COPPER_SLOT_ENDED) {
+        return false;
+    }
+    /* pairs with the exchange in the handler: once the generation has moved, a handler that is not in
+     * the slot now will turn away. The ring is looked at after that. */
+    if (atomic_load_explicit(&slot->is_busy, memory_order_seq_cst) || cu__ring_peek(&slot->ring)) {
+        return false;
+    }
+    atomic_store_explicit(&slot->state, COPPER_SLOT_FREE, memory_order_relaxed);
+    free_slots[nfree++] = (uint32_t)(slot - cu__slots);
+    return true;
+}
+
+/* lock: slots. A thread that begins looks at the next few slots for threads that have ended: a program
+ * that makes threads faster than the collector looks for them runs out of slots otherwise. */
+static void reap_some(void)
+{
+    static uint32_t hand;
+    uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
+    for (uint32_t i = 0; i < COPPER_REAP && used > 0; i++) {
+        hand = hand + 1 < used ? hand + 1 : 0;
+        struct cu__slot *slot = &cu__slots[hand];
+        pid_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
+        if (atomic_load_explicit(&slot->state, memory_order_relaxed) == COPPER_SLOT_ARMED &&
+            syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH) {
+            end_slot(slot);
+        }
+        free_if_done(slot);
+    }
 }
 
 static struct cu__slot *arm_thread(pid_t tid)
@@ -233,6 +269,7 @@ void cu__thread_started(void)
     if (stale && stale->armed_scan + 1 < scan) {
         end_slot(stale); /* of an earlier thread that had this id */
     }
+    reap_some();
     struct cu__slot *slot = arm_thread(tid);
     if (slot) {
         atomic_store_explicit(&slot->thread_pointer, cu__thread_pointer_sig(),
@@ -286,19 +323,8 @@ void cu__timers_recycle(bool is_final)
     pthread_mutex_lock(&slots_lock);
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
     for (uint32_t i = 0; i < used; i++) {
-        struct cu__slot *slot = &cu__slots[i];
-        if (atomic_load_explicit(&slot->state, memory_order_relaxed) != COPPER_SLOT_ENDED) {
-            continue;
-        }
-        /* pairs with the exchange in the handler: once the generation has moved, a handler that is
-         * not in the slot now will turn away. The ring is looked at after that. */
-        if (!atomic_load_explicit(&slot->is_busy, memory_order_seq_cst) &&
-            !cu__ring_peek(&slot->ring)) {
-            atomic_store_explicit(&slot->state, COPPER_SLOT_FREE, memory_order_relaxed);
-            free_slots[nfree++] = i;
-            if (is_final) {
-                madvise(slot->ring.bytes, COPPER_RING_BYTES, MADV_DONTNEED);
-            }
+        if (free_if_done(&cu__slots[i]) && is_final) {
+            madvise(cu__slots[i].ring.bytes, COPPER_RING_BYTES, MADV_DONTNEED);
         }
     }
     pthread_mutex_unlock(&slots_lock);
