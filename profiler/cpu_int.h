@@ -50,7 +50,7 @@
 #define COPPER_TICKWISE_NS   200000000 /* see above */
 #define COPPER_TICKWISE_INTERVAL_NS 1000 /* due at each tick for whoever ran at all since the last */
 #define COPPER_SPAN_TICKS_MAX 16 /* more between two ticks: the signal was blocked, not the tick late */
-#define COPPER_HANDLER_NS_MAX 1000000 /* a handler that took longer was interrupted itself */
+#define COPPER_HANDLER_NS_MAX 100000 /* a handler that took longer was interrupted itself */
 #define COPPER_COPY_MAX      (32u << 10) /* bytes of stack copied into a record */
 #define COPPER_SIGNAL_ROOM   1536 /* bytes an alternate stack must have left for a sample to be taken */
 

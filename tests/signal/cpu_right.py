@@ -8,7 +8,9 @@ import subprocess
 import sys
 import tempfile
 
-from cpu_profile import CpuClock, Profile, go_tool
+SUPPORT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "support")
+sys.path.insert(0, SUPPORT)
+from cpu_profile import CpuClock, Profile, go_tool  # noqa: E402
 
 LOAD = os.environ.get("COPPER_BUILD", ".") + "/tests/cpu_load"
 TOLERANCE = 0.05
