@@ -8,7 +8,7 @@
  * fcloseall() is just what exit() itself would do next, flush every stream without waiting for
  * locks that a parked coroutine may hold; then _exit.
  *
- * Where COPPER_LEAKCHECK is not set the constructor looks at the environment and does nothing else.
+ * Where COPPER_LEAKCHECK is not set the constructor looks at the environment and does no more.
  */
 #include "leak_int.h"
 
@@ -102,6 +102,7 @@ __attribute__((constructor)) static void read_environment(void)
         fputs("copper: COPPER_LEAKCHECK=proven is not built yet; reporting stranded\n", stderr);
         register_at_exit();
     } else {
-        fprintf(stderr, "copper: COPPER_LEAKCHECK=%s is not one of stranded, proven, none\n", value);
+        fprintf(stderr, "copper: COPPER_LEAKCHECK=%s is not one of stranded, proven, none\n",
+                value);
     }
 }

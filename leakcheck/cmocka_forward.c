@@ -56,9 +56,8 @@ struct expect_call {
 static void call_will_return(void *args)
 {
     struct expect_call *c = args;
-    void (*real)(const char *, const char *, int, LargestIntegralType, int) =
-        (void (*)(const char *, const char *, int, LargestIntegralType, int))cu__cmocka_real(
-            "_will_return");
+    void (*real)(const char *, const char *, int, LargestIntegralType, int) = (void (*)(
+        const char *, const char *, int, LargestIntegralType, int))cu__cmocka_real("_will_return");
     real(c->function, c->file, c->line, c->value, c->count);
 }
 
@@ -78,12 +77,10 @@ static void call_expect_function_call(void *args)
     real(c->function, c->file, c->line, c->count);
 }
 
-COPPER_INTERPOSE void _expect_function_call(const char *const function_name,
-                                            const char *const file, const int line,
-                                            const int count)
+COPPER_INTERPOSE void _expect_function_call(const char *const function_name, const char *const file,
+                                            const int line, const int count)
 {
-    struct expect_call c = {
-        .function = function_name, .file = file, .line = line, .count = count};
+    struct expect_call c = {.function = function_name, .file = file, .line = line, .count = count};
     cu__cmocka_on_runner(call_expect_function_call, &c);
 }
 
@@ -175,8 +172,7 @@ static void call_realloc(void *args)
     c->block = real(c->block, c->size, c->file, c->line);
 }
 
-COPPER_INTERPOSE void *_test_realloc(void *ptr, const size_t size, const char *file,
-                                     const int line)
+COPPER_INTERPOSE void *_test_realloc(void *ptr, const size_t size, const char *file, const int line)
 {
     struct memory_call c = {ptr, 1, size, file, line};
     cu__cmocka_on_runner(call_realloc, &c);

@@ -31,8 +31,8 @@ enum cu__cmocka_verdict {
 struct cu__cmocka_test {
     const struct cu_cmocka_case *is;
     cu_leak_scope *scope;
-    uint64_t number; /* of the scope */
-    void *state;     /* what the test's functions get the address of */
+    uint64_t number;                 /* of the scope */
+    void *state;                     /* what the test's functions get the address of */
     enum cu__cmocka_verdict verdict; /* lock: the adapter's; first one stays */
     const char *file;                /* lock: where it failed */
     int line;                        /* lock */
@@ -52,15 +52,15 @@ struct cu__cmocka_test *cu__cmocka_current(void); /* by the runner; NULL: none i
 /* Takes the test out of the adapter: assertions of its coroutines are strays from now on. */
 void cu__cmocka_detach(struct cu__cmocka_test *test);
 void cu__cmocka_free(struct cu__cmocka_test *test);
-/* Waits until its coroutines rest, serving their calls meanwhile, for a bounded time. The verdict by
- * then. */
+/* Waits until its coroutines rest, serving their calls meanwhile, for a bounded time. The verdict
+ * by then. */
 enum cu__cmocka_verdict cu__cmocka_settle(struct cu__cmocka_test *test);
 /* Runs one function (the other is NULL) in a coroutine and waits for its end or the test's failure.
  * What fixture returned, else 0. */
 int cu__cmocka_run_phase(struct cu__cmocka_test *test, CMUnitTestFunction body,
                          CMFixtureFunction fixture);
 void cu__cmocka_main(void *test); /* what that coroutine runs */
-/* By a coroutine or thread of a test: the verdict is recorded, and the caller ends. Takes message. */
+/* By a coroutine or thread of a test: records the verdict and ends the caller. Takes message. */
 __attribute__((noreturn)) void cu__cmocka_end_here(enum cu__cmocka_verdict verdict,
                                                    const char *file, int line, char *message);
 /* Calls call(args) on the runner and waits. Does not return when an assertion failed in it. */

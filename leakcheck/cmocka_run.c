@@ -40,15 +40,15 @@ struct request {
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static struct cu__cmocka_test *current; /* lock; written by the runner */
+static struct cu__cmocka_test *current;              /* lock; written by the runner */
 static struct request *first_request, *last_request; /* lock */
 static pthread_t runner;
 static _Atomic bool has_runner;
-static _Atomic uint32_t events;       /* any: atomic, futex word */
-static _Atomic cu_id body_id;         /* the coroutine that the runner waits for */
-static _Atomic bool is_body_over;     /* release by the hook, acquire by the runner */
-static bool is_serving;               /* runner's */
-static jmp_buf serve_env;             /* runner's; valid while is_serving */
+static _Atomic uint32_t events;   /* any: atomic, futex word */
+static _Atomic cu_id body_id;     /* the coroutine that the runner waits for */
+static _Atomic bool is_body_over; /* release by the hook, acquire by the runner */
+static bool is_serving;           /* runner's */
+static jmp_buf serve_env;         /* runner's; valid while is_serving */
 
 static void futex_wait(_Atomic uint32_t *word, uint32_t seen, int64_t timeout_ns)
 {
@@ -177,7 +177,8 @@ static enum cu__cmocka_verdict verdict_of(struct cu__cmocka_test *test)
 static void finish(struct request *request, bool is_failed)
 {
     request->is_failed = is_failed;
-    /* Once is_done is seen the request is gone; a futex wake at an address needs no memory there. */
+    /* Once is_done is seen the request is gone; a futex wake at an address needs no memory there.
+     */
     atomic_store_explicit(&request->is_done, 1, memory_order_release);
     futex_wake(&request->is_done);
 }
@@ -277,7 +278,8 @@ struct cu__cmocka_test *cu__cmocka_open(const struct cu_cmocka_case *is, void *s
 {
     if (cu_self() != 0) {
         fputs("copper: cu_cmocka_test runs its bodies in coroutines; call "
-              "cmocka_run_group_tests from main, not from inside cu_run\n", stderr);
+              "cmocka_run_group_tests from main, not from inside cu_run\n",
+              stderr);
         abort();
     }
     become_runner();
@@ -359,8 +361,8 @@ int cu__cmocka_run_phase(struct cu__cmocka_test *test, CMUnitTestFunction body,
     test->result = 0;
     atomic_store_explicit(&body_id, 0, memory_order_relaxed);
     atomic_store_explicit(&is_body_over, false, memory_order_relaxed);
-    const struct cu_go_options options = {
-        COPPER_GO_OPTIONS, .name = test->is->site.function, .site = &test->is->site};
+    const struct cu_go_options options = {COPPER_GO_OPTIONS, .name = test->is->site.function,
+                                          .site = &test->is->site};
     cu_id id = cu_go_with(cu__cmocka_main, test, &options);
     if (id < 0) {
         fprintf(stderr, "copper: no coroutine for %s: %s\n", test->is->site.function,

@@ -20,7 +20,8 @@
 static const struct {
     const char *name;
     int64_t ns;
-} units[] = {{"ms", COPPER_MS}, {"s", COPPER_SEC}, {"m", 60 * COPPER_SEC}, {"min", 60 * COPPER_SEC}};
+} units[] = {
+    {"ms", COPPER_MS}, {"s", COPPER_SEC}, {"m", 60 * COPPER_SEC}, {"min", 60 * COPPER_SEC}};
 
 /* "60s", "500ms", "5m"; "0". */
 static int64_t read_timeout(const char *text)

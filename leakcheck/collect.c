@@ -197,8 +197,8 @@ int cu__leak_look(const struct cu__leak_query *query, struct cu__leak_set *out)
 {
     *out = (struct cu__leak_set){0};
     cu_stacks_prepare(); /* where it fails, walks end in MISS and go the slow way */
-    struct look look = {.query = query, .set = out, .now = cu_now(),
-                        .epoch = cu_modules_epoch_sig()};
+    struct look look = {
+        .query = query, .set = out, .now = cu_now(), .epoch = cu_modules_epoch_sig()};
     int64_t visited = cu_inspect_each(visit, &look);
     if (out->is_out_of_memory)
         return -ENOMEM;

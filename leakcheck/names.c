@@ -69,8 +69,7 @@ static int append_lines(struct made_report *made, struct cu_leak_group *group,
     group->lines = lines;
     for (size_t i = 0; i < symbol->nlines; i++) {
         const struct cu_symbol_line *from = &symbol->lines[i];
-        const char *name =
-            symbol->is_named ? source_name(made, from->function) : from->function;
+        const char *name = symbol->is_named ? source_name(made, from->function) : from->function;
         if (name == NULL)
             return -ENOMEM;
         lines[group->nlines++] = (struct cu_leak_line){name, from->file, from->line};

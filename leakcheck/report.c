@@ -182,8 +182,7 @@ static void print_head(FILE *f, const struct cu_leak_report *report, const char 
                        const char *what)
 {
     uint64_t running = report->count - report->stranded;
-    fprintf(f, "%s: %" PRIu64 " coroutine%s ", title, report->count,
-            report->count == 1 ? "" : "s");
+    fprintf(f, "%s: %" PRIu64 " coroutine%s ", title, report->count, report->count == 1 ? "" : "s");
     if (running == 0)
         fputs(what == NULL ? "stranded" : what, f);
     else if (report->stranded == 0)

@@ -2,10 +2,10 @@
  *
  * Purpose. The assertion: look, wait until nothing moves any more, look again, tell.
  *
- * Design. A look that finds nothing is final, and costs no waiting. Else the runtime is asked to say
- * when the coroutines in question are quiescent, in slices that double: whoever is clean by then
- * need not wait for others that never rest. Members of a scope that are all parked may yet be woken
- * by coroutines outside it, so these too get their chance to come to rest before anybody is
+ * Design. A look that finds nothing is final, and costs no waiting. Else the runtime is asked to
+ * say when the coroutines in question are quiescent, in slices that double: whoever is clean by
+ * then need not wait for others that never rest. Members of a scope that are all parked may yet be
+ * woken by coroutines outside it, so these too get their chance to come to rest before anybody is
  * blamed.
  */
 #include "leak_int.h"
@@ -30,8 +30,8 @@ static int wait_slice(uint64_t scope, int64_t slice_ns)
     return err;
 }
 
-int cu__leak_settle(const struct cu__leak_query *query, int64_t timeout_ns, struct cu__leak_set *set,
-                    bool *is_settled, int64_t *settle_ns)
+int cu__leak_settle(const struct cu__leak_query *query, int64_t timeout_ns,
+                    struct cu__leak_set *set, bool *is_settled, int64_t *settle_ns)
 {
     int64_t start = cu_now(), slice = FIRST_SLICE_NS;
     for (*is_settled = false;; slice *= 2) {

@@ -63,8 +63,8 @@ def words():
            "copper: COPPER_LEAKCHECK=foo is not one of stranded, proven, none\n")
     status, _, err = run("leak.exit_prog", "workers", check="proven")
     expect("proven: status", status, 23)
-    expect_match("proven", r"^copper: COPPER_LEAKCHECK=proven is not built yet; reporting stranded$",
-                 err)
+    expect_match("proven", r"^copper: COPPER_LEAKCHECK=proven is not built yet; "
+                 r"reporting stranded$", err)
     expect_match("proven", workers(3), err)
 
 

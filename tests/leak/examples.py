@@ -72,9 +72,10 @@ def serving(name, stream, *args, **env):
 def suite():
     status, text = run("leak_in_test")
     expect(f"leak_in_test: status {status}", status == 1, text)
-    for line in (r"\[       OK \] listens", r"\[  FAILED  \] gives_up", r"\[       OK \] starts_afresh",
-                 r"gives_up: 1 coroutine stranded: chan send on channel \(cap 0, made at leak_in_test"
-                 r"\.c:\d+\), ask leak_in_test\.c:\d+, spawned at leak_in_test\.c:\d+"):
+    for line in (r"\[       OK \] listens", r"\[  FAILED  \] gives_up",
+                 r"\[       OK \] starts_afresh",
+                 r"gives_up: 1 coroutine stranded: chan send on channel \(cap 0, made at "
+                 r"leak_in_test\.c:\d+\), ask leak_in_test\.c:\d+, spawned at leak_in_test\.c:\d+"):
         expect("leak_in_test", re.search(line, text), text)
 
 

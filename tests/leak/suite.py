@@ -19,7 +19,7 @@ REASONS = {
     "bad_thread": r"difference at offset 2",
     "plain_bad": r"0x3 != 0x4",
     "bad_fixture_body": r"f == \(?\(?(NULL|void)",
-    "bad_fixture_leak": r"bad_fixture_leak: 1 coroutine stranded: chan receive .*, serve suite_prog",
+    "bad_fixture_leak": r"bad_fixture_leak: 1 coroutine stranded: chan receive .*, serve suite_",
     "bad_setup": r"",
     "bad_mock": r"expected 0x6|0x5 != 0x6",
     "bad_unused_mock": r"\(\) has remaining non-returned values",

@@ -146,7 +146,7 @@ static void plain_bad(void **state)
     assert_int_equal(3, 4);
 }
 
-/* ---- fixtures ---------------------------------------------------------------------------------- */
+/* ---- fixtures -------------------------------------------------------------------------------- */
 
 struct fixture {
     cu_chan *requests;
@@ -221,7 +221,8 @@ static void bad_setup(void **state)
     print_message("must not run\n");
 }
 
-/* ---- mocks, called from whichever thread ---------------------------------------------------------- */
+/* ---- mocks, called from whichever thread
+ * ---------------------------------------------------------- */
 
 static int ask(int question)
 {
@@ -293,7 +294,8 @@ static void good_last(void **state)
     cu_chan_unref(c);
 }
 
-/* ---- groups ---------------------------------------------------------------------------------------- */
+/* ---- groups
+ * ---------------------------------------------------------------------------------------- */
 
 static int make_group_state(void **state)
 {
@@ -313,7 +315,8 @@ static void good_in_group(void **state)
     assert_string_equal(*state, "group");
 }
 
-/* ---- a test that hangs, under COPPER_TEST_TIMEOUT ----------------------------------------------------- */
+/* ---- a test that hangs, under COPPER_TEST_TIMEOUT
+ * ----------------------------------------------------- */
 
 static void hangs(void **state)
 {

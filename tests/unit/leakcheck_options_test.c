@@ -208,8 +208,12 @@ int main(void)
 {
 #define GATED(f) cmocka_unit_test_setup_teardown(f, make_gate, open_gate)
     const struct CMUnitTest tests[] = {
-        GATED(test_empty_snapshot), GATED(test_ignore_by_name), GATED(test_ignore_current),
-        GATED(test_output),         GATED(test_fd),             GATED(test_nonsense),
+        GATED(test_empty_snapshot),
+        GATED(test_ignore_by_name),
+        GATED(test_ignore_current),
+        GATED(test_output),
+        GATED(test_fd),
+        GATED(test_nonsense),
         GATED(test_many_groups),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -135,7 +135,7 @@ static void test_early_return(void **state)
     expect_clean(buffered_early_return);
 }
 
-/* ---- missing close: workers range over a channel that nobody closes --------------------------- */
+/* ---- missing close: workers range over a channel that nobody closes -------------------------- */
 
 static cu_chan *jobs;
 
@@ -178,7 +178,7 @@ static void test_missing_close(void **state)
     expect_clean(with_close);
 }
 
-/* ---- forgotten receivers and senders: n of them, one counterpart ------------------------------- */
+/* ---- forgotten receivers and senders: n of them, one counterpart ----------------------------- */
 
 static void n_cast(void)
 {
@@ -225,7 +225,7 @@ static void test_forgotten(void **state)
     expect_group(double_send, 1, COPPER_WAIT_CHAN_SEND, "send_one");
 }
 
-/* ---- nil channels ------------------------------------------------------------------------------ */
+/* ---- nil channels ---------------------------------------------------------------------------- */
 
 static void nil_receive(void)
 {
@@ -246,13 +246,13 @@ static void nil_send(void)
 static void test_nil(void **state)
 {
     (void)state;
-    struct cu_leak_group g =
-        expect_group(nil_receive, 1, COPPER_WAIT_CHAN_RECV_NIL, "receive_one");
+    struct cu_leak_group g = expect_group(nil_receive, 1, COPPER_WAIT_CHAN_RECV_NIL, "receive_one");
     assert_int_equal(g.object.kind, COPPER_OBJECT_NONE);
     expect_group(nil_send, 1, COPPER_WAIT_CHAN_SEND_NIL, "send_to_nil");
 }
 
-/* ---- locks --------------------------------------------------------------------------------------- */
+/* ---- locks
+ * --------------------------------------------------------------------------------------- */
 
 static void lock_twice(void *unused)
 {
@@ -359,7 +359,8 @@ static void test_crossed_locks(void **state)
     cu_leak_report_free(report);
 }
 
-/* ---- wait groups ---------------------------------------------------------------------------------- */
+/* ---- wait groups
+ * ---------------------------------------------------------------------------------- */
 
 static void wait_for_never(void *unused)
 {
@@ -412,7 +413,8 @@ static void test_wait_groups(void **state)
     cu_leak_report_free(report);
 }
 
-/* ---- whole stacks, and what is no leak -------------------------------------------------------------- */
+/* ---- whole stacks, and what is no leak
+ * -------------------------------------------------------------- */
 
 static __attribute__((noinline)) int deep(cu_chan *c, int depth)
 {

@@ -93,7 +93,8 @@ static void test_nested(void **state)
     assert_int_equal(cu_leak_scope_end(outer, &quiet), 2);
 }
 
-/* ---- many at once: each must find exactly what it left --------------------------------------------- */
+/* ---- many at once: each must find exactly what it left
+ * --------------------------------------------- */
 
 #define THREADS 4
 #define ROUNDS  30
@@ -167,7 +168,7 @@ int main(void)
 {
 #define GATED(f) cmocka_unit_test_setup_teardown(f, make_gate, open_gate)
     const struct CMUnitTest tests[] = {
-        GATED(test_deep),   GATED(test_others_are_not_mine), GATED(test_nested),
+        GATED(test_deep),    GATED(test_others_are_not_mine), GATED(test_nested),
         GATED(test_threads), GATED(test_coroutines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,15 +13,15 @@
  * Link copper::cmocka (libcopper_cmocka.a) beside cmocka. Include what cmocka.h asks for first:
  * stdarg.h, stddef.h, stdint.h, setjmp.h.
  *
- * Body, setup and teardown each run in a coroutine of the test's scope, while cmocka's thread waits.
- * When the last of them has ended, everything the test spawned must have ended too; else the test
- * fails and says what is left (a test with a teardown: as an error of its teardown, as cmocka counts
- * failures there). A test that already failed is not checked.
+ * Body, setup and teardown each run in a coroutine of the test's scope, while cmocka's thread
+ * waits. When the last of them has ended, everything the test spawned must have ended too; else the
+ * test fails and says what is left (a test with a teardown: as an error of its teardown, as cmocka
+ * counts failures there). A test that already failed is not checked.
  *
  * An assertion that fails in the body, in any coroutine of the test or in a thread it started fails
  * the test and ends that coroutine or thread; the next test still runs. will_return, expect_* and
- * test_malloc work from all of them. A test that does not end within COPPER_TEST_TIMEOUT (60s; "5m",
- * "500ms"; 0: never) prints every coroutine it has and ends the process with status 1.
+ * test_malloc work from all of them. A test that does not end within COPPER_TEST_TIMEOUT (60s;
+ * "5m", "500ms"; 0: never) prints every coroutine it has and ends the process with status 1.
  *
  * Not from inside cu_run, and one group at a time. Mixes with plain cmocka_unit_test entries.
  */
@@ -68,16 +68,15 @@ int cu_cmocka_teardown(void **state);
             COPPER_CMOCKA_CASE(name, f, setup, teardown, state)                                    \
     }
 
+#define COPPER_CMOCKA_BODY(name, f, state)                                                         \
+    {                                                                                              \
+        name, cu_cmocka_body, NULL, NULL, COPPER_CMOCKA_CASE(name, f, NULL, NULL, state)           \
+    }
+
 /* As cmocka_unit_test and its variants. */
-#define cu_cmocka_test(f)                                                                          \
-    {                                                                                              \
-        #f, cu_cmocka_body, NULL, NULL, COPPER_CMOCKA_CASE(#f, f, NULL, NULL, NULL)                \
-    }
-#define cu_cmocka_test_prestate(f, state)                                                          \
-    {                                                                                              \
-        #f, cu_cmocka_body, NULL, NULL, COPPER_CMOCKA_CASE(#f, f, NULL, NULL, state)               \
-    }
-#define cu_cmocka_test_setup(f, setup) COPPER_CMOCKA_ENTRY(#f, f, setup, NULL, NULL)
+#define cu_cmocka_test(f)                    COPPER_CMOCKA_BODY(#f, f, NULL)
+#define cu_cmocka_test_prestate(f, state)    COPPER_CMOCKA_BODY(#f, f, state)
+#define cu_cmocka_test_setup(f, setup)       COPPER_CMOCKA_ENTRY(#f, f, setup, NULL, NULL)
 #define cu_cmocka_test_teardown(f, teardown) COPPER_CMOCKA_ENTRY(#f, f, NULL, teardown, NULL)
 #define cu_cmocka_test_setup_teardown(f, setup, teardown)                                          \
     COPPER_CMOCKA_ENTRY(#f, f, setup, teardown, NULL)

@@ -3,9 +3,9 @@
  * copper/leakcheck.h: find the coroutines that a program or a test leaves behind.
  *
  * A coroutine is *stranded* when it is parked and no timer or deadline will ever wake it by itself.
- * An assertion counts everything that a scope left behind: stranded coroutines, and those that still
- * run or sleep when its time limit is over. The report at exit counts stranded ones only. Coroutines
- * spawned with the daemon option are never counted.
+ * An assertion counts everything that a scope left behind: stranded coroutines, and those that
+ * still run or sleep when its time limit is over. The report at exit counts stranded ones only.
+ * Coroutines spawned with the daemon option are never counted.
  *
  *     cu_leak_scope *scope = cu_leak_scope_begin("reconnect");
  *     run_the_test();
@@ -15,8 +15,8 @@
  * cu_leak_check_at_exit(), or from linking copper::leakcheck_at_exit. It prints nothing when clean;
  * else the exit status becomes 23, if the program itself would have ended with 0.
  *
- * Nothing here may be called from signal handlers. Everything may be called from coroutines and from
- * plain threads; before the runtime has started there is nothing to find.
+ * Nothing here may be called from signal handlers. Everything may be called from coroutines and
+ * from plain threads; before the runtime has started there is nothing to find.
  */
 #ifndef COPPER_LEAKCHECK_H
 #define COPPER_LEAKCHECK_H
@@ -52,10 +52,10 @@ struct cu_leak_options {
     /* Takes the report instead of fd. Called once, with the whole text. */
     void (*output)(void *arg, const char *text, size_t n);
     void *output_arg;
-    const char *const *ignore_top;           /* innermost function outside the runtime */
-    const char *const *ignore_any;           /* any function on the stack */
-    const char *const *ignore_created_by;    /* function that spawned it */
-    const cu_leak_snapshot *ignore_current;  /* alive when the snapshot was taken */
+    const char *const *ignore_top;          /* innermost function outside the runtime */
+    const char *const *ignore_any;          /* any function on the stack */
+    const char *const *ignore_created_by;   /* function that spawned it */
+    const cu_leak_snapshot *ignore_current; /* alive when the snapshot was taken */
 };
 #define COPPER_LEAK_OPTIONS                                                                        \
     .size = sizeof(struct cu_leak_options), .timeout_ns = COPPER_LEAK_TIMEOUT_DEFAULT_NS, .fd = 2
@@ -67,13 +67,13 @@ struct cu_leak_options {
 typedef struct cu_leak_scope cu_leak_scope;
 cu_leak_scope *cu_leak_scope_begin(const char *name);
 
-/* What its coroutines have in the `scope` of struct cu_g_info. Later scopes have greater numbers. */
+/* What its coroutines have as `scope` in struct cu_g_info. Later scopes have greater numbers. */
 uint64_t cu_leak_scope_number(const cu_leak_scope *scope);
 
 /* Closes it, by the coroutine or thread that opened it, and prints what it left behind. 0: nothing;
  * else how many; -ENOMEM: could not look; -EINVAL: options. A clean scope costs no waiting. Else it
  * waits for quiescence, not for time to pass: until every member is parked for good, and whoever
- * else runs has had its chance to wake them, at most timeout_ns. Parks, or blocks a plain thread. */
+ * else runs has had its chance to wake them, at most timeout_ns. Parks; blocks a plain thread. */
 int64_t cu_leak_scope_end(cu_leak_scope *scope, const struct cu_leak_options *options);
 
 /* The same about all coroutines of the process but the caller, daemons, and functions of cu_run. */
@@ -99,13 +99,13 @@ struct cu_leak_group {
     enum cu_leak_verdict verdict;
     enum cu_g_state state;
     enum cu_wait_reason reason;
-    int64_t age_min_ns, age_max_ns;    /* how long in this state */
-    const struct cu_site *site;        /* where they were spawned; NULL: unknown */
-    struct cu_object_info object;      /* what the first one waits on */
-    bool has_many_objects;             /* and others wait on others, made at the same place */
-    cu_id ids[COPPER_LEAK_IDS_MAX];    /* the first few */
+    int64_t age_min_ns, age_max_ns; /* how long in this state */
+    const struct cu_site *site;     /* where they were spawned; NULL: unknown */
+    struct cu_object_info object;   /* what the first one waits on */
+    bool has_many_objects;          /* and others wait on others, made at the same place */
+    cu_id ids[COPPER_LEAK_IDS_MAX]; /* the first few */
     size_t nids;
-    const struct cu_leak_line *lines;  /* innermost first, without the runtime's own; at least one */
+    const struct cu_leak_line *lines; /* innermost first, without the runtime's own; at least one */
     size_t nlines;
 };
 
@@ -114,8 +114,8 @@ struct cu_leak_report {
     uint64_t stranded;                  /* ... of them stranded */
     const struct cu_leak_group *groups; /* largest first */
     size_t ngroups;
-    bool is_settled;                    /* false: the time limit came before quiescence */
-    int64_t settle_ns;                  /* how long that took */
+    bool is_settled;   /* false: the time limit came before quiescence */
+    int64_t settle_ns; /* how long that took */
 };
 
 /* Looks as cu_leak_verify_none does, or, with a scope, as cu_leak_scope_end does without closing
