@@ -72,12 +72,24 @@ static void finish_exit(struct cu__m *m, struct cu__g *g)
     }
 }
 
-/* Workers that are never idle must look at their timers too. Here no lock is held, unlike where a
- * coroutine leaves. */
-static void look_at_timers(struct cu__p *p)
+static noinline void look_at_all_timers(void)
 {
-    if (unlikely(p->tick % COPPER_TIMER_TICKS == 0) &&
-        load_relaxed(&p->timers.next_ns) != COPPER_NO_WAKE) {
+    int64_t now_ns = cu_now();
+    for (uint32_t i = 0; i < cu__sched.procs; i++) {
+        cu__timers_run(&cu__sched.ps[i], now_ns);
+    }
+}
+
+/* Workers that are never idle must look at their timers too, and now and then at those of others,
+ * where a coroutine may run on and on. Called where no lock is held. */
+static inline void look_at_timers(struct cu__p *p)
+{
+    if (likely(p->tick % COPPER_TIMER_TICKS != 0)) {
+        return;
+    }
+    if (p->tick % COPPER_ALL_TIMERS_TICKS == 0) {
+        look_at_all_timers();
+    } else if (load_relaxed(&p->timers.next_ns) != COPPER_NO_WAKE) {
         cu__timers_run(p, cu_now());
     }
 }
@@ -206,6 +218,7 @@ int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unl
     /* choose: before leaving, while our stack is still ours */
     struct cu__g *next = pick(m->p);
     if (next == NULL && kind == COPPER_AFTER_YIELD) {
+        look_at_timers(m->p);
         return 0;
     }
 

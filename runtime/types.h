@@ -55,6 +55,7 @@
 #define COPPER_NAME_SIZE      32u           /* bytes, with the end */
 #define COPPER_FAIR_TICKS     61u           /* every so many, the global queue goes first */
 #define COPPER_TIMER_TICKS    16u           /* every so many, the clock is read */
+#define COPPER_ALL_TIMERS_TICKS 256u     /* every so many, the timers of all P; of the above */
 #define COPPER_NO_WAKE        INT64_MAX     /* no timer */
 
 struct cu__m;

@@ -251,8 +251,7 @@ static void test_nil(void **state)
     expect_group(nil_send, 1, COPPER_WAIT_CHAN_SEND_NIL, "send_to_nil");
 }
 
-/* ---- locks
- * --------------------------------------------------------------------------------------- */
+/* ---- locks ----------------------------------------------------------------------------------- */
 
 static void lock_twice(void *unused)
 {
@@ -359,8 +358,7 @@ static void test_crossed_locks(void **state)
     cu_leak_report_free(report);
 }
 
-/* ---- wait groups
- * ---------------------------------------------------------------------------------- */
+/* ---- wait groups ----------------------------------------------------------------------------- */
 
 static void wait_for_never(void *unused)
 {
@@ -413,8 +411,7 @@ static void test_wait_groups(void **state)
     cu_leak_report_free(report);
 }
 
-/* ---- whole stacks, and what is no leak
- * -------------------------------------------------------------- */
+/* ---- whole stacks, and what is no leak ------------------------------------------------------- */
 
 static __attribute__((noinline)) int deep(cu_chan *c, int depth)
 {

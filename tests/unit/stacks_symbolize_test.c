@@ -179,13 +179,18 @@ static void code_without_a_file_is_jit(void **state)
     uint8_t *code =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(code, MAP_FAILED);
-    usleep(200000); /* looks for such code are rationed */
-    assert_int_equal(cu_stacks_prepare(), 0);
+    assert_null(cu_module_at((uint64_t)(uintptr_t)code + 5)); /* asks for a look at the maps */
+    for (int i = 0; i < 100 && !cu_module_at((uint64_t)(uintptr_t)code + 5); i++) {
+        usleep(20000); /* such looks are rationed */
+        assert_int_equal(cu_stacks_prepare(), 0);
+    }
     const struct cu_module *m = cu_module_at((uint64_t)(uintptr_t)code + 5);
     assert_non_null(m);
     assert_string_equal(m->path, "[jit]");
     munmap(code, 4096);
-    usleep(200000);
+    cu_modules_closing_sig();
+    cu_modules_closed_sig();
+    assert_null(cu_module_at((uint64_t)(uintptr_t)code + 5));
     assert_int_equal(cu_stacks_prepare(), 0);
     assert_null(cu_module_at((uint64_t)(uintptr_t)code + 5));
 }
@@ -204,8 +209,7 @@ static void epochs_are_respected(void **state)
     uint8_t *code =
         mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(code, MAP_FAILED);
-    usleep(200000);
-    assert_int_equal(cu_stacks_prepare(), 0);
+    assert_int_equal(cu_stacks_prepare(), 0); /* the epoch changed: a look is due */
     uint32_t now = cu_modules_epoch_sig();
     frames[0] = (uint64_t)(uintptr_t)code;
     cu_frames_resolve(frames, 1, before);

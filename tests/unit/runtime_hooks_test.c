@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <copper/chan.h>
+#include <copper/hooks.h>
+#include <copper/inspect.h>
+#include <copper/sync.h>
+#include <copper/time.h>
+#include <errno.h>
+#include <string.h>
+
+#include "coroutine_body.h"
+
+/* What a tool saw; counters are atomic. */
+struct log {
+    int64_t created, ready, running, parked, yielded, exited, contended;
+    int64_t unknown; /* events of a coroutine that was never created */
+    int64_t reasons[COPPER_WAIT_COUNT];
+};
+
+#define COUNT(field) __atomic_fetch_add(&((struct log *)tool)->field, 1, __ATOMIC_RELAXED)
+
+static void created(void *tool, int64_t now, cu_id g, cu_id parent, const struct cu_site *site)
+{
+    (void)now, (void)parent, (void)site;
+    COUNT(created);
+    if (g <= 0) {
+        COUNT(unknown);
+    }
+}
+
+static void ready(void *tool, int64_t now, cu_id g, cu_id by)
+{
+    (void)now, (void)g, (void)by;
+    COUNT(ready);
+}
+
+static void running(void *tool, int64_t now, cu_id g, int p, enum cu_ready_cause cause)
+{
+    (void)now;
+    COUNT(running);
+    if (g <= 0 || p < 0 || p >= cu_maxprocs() || cause >= COPPER_CAUSE_COUNT) {
+        COUNT(unknown);
+    }
+}
+
+static void parked(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reason reason,
+                   const void *object, int64_t deadline_ns)
+{
+    (void)now, (void)g, (void)p, (void)object, (void)deadline_ns;
+    COUNT(parked);
+    COUNT(reasons[reason]);
+}
+
+static void yielded(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)now, (void)g, (void)p;
+    COUNT(yielded);
+}
+
+static void exited(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)now, (void)g, (void)p;
+    COUNT(exited);
+}
+
+static void contended(void *tool, int64_t now, cu_id g, const void *object, int64_t waited_ns)
+{
+    (void)now, (void)g, (void)object;
+    COUNT(contended);
+    if (waited_ns < 2 * COPPER_MS) {
+        COUNT(unknown);
+    }
+}
+
+static const struct cu_hooks table = {.version = COPPER_HOOKS_VERSION,
+                                      .size = sizeof(struct cu_hooks),
+                                      .created = created,
+                                      .ready = ready,
+                                      .running = running,
+                                      .parked = parked,
+                                      .yielded = yielded,
+                                      .exited = exited,
+                                      .contended = contended};
+
+static cu_mutex mutex;
+
+static void lock_and_unlock(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&mutex);
+    cu_mutex_unlock(&mutex);
+}
+
+static void sleep_a_little(void *unused)
+{
+    (void)unused;
+    cu_sleep(COPPER_MS);
+}
+
+COROUTINE_TEST(events_arrive)
+{
+    struct log log = {0}, after;
+    cu_wg wg = {0};
+    expect(cu_hooks_attach(&table, &log) == 0);
+    for (int i = 0; i < 10; i++) {
+        cu_wg_go(&wg, sleep_a_little, NULL);
+    }
+    cu_wg_wait(&wg);
+    cu_mutex_lock(&mutex);
+    cu_wg_go(&wg, lock_and_unlock, NULL);
+    cu_sleep(5 * COPPER_MS);
+    cu_mutex_unlock(&mutex);
+    cu_wg_wait(&wg);
+    expect(cu_quiesce(0, 5 * COPPER_SEC) == 0);
+    expect(cu_hooks_detach(&table, &log) == 0);
+    after = log;
+    expect(log.created == 11 && log.exited == 11 && log.unknown == 0);
+    expect(log.reasons[COPPER_WAIT_SLEEP] == 11 && log.reasons[COPPER_WAIT_WG_WAIT] >= 1);
+    expect(log.reasons[COPPER_WAIT_MUTEX_LOCK] == 1 && log.contended == 1);
+    expect(log.parked == log.ready && log.running >= log.parked);
+    cu_wg_go(&wg, sleep_a_little, NULL);
+    cu_wg_wait(&wg);
+    expect(memcmp(&after, &log, sizeof(log)) == 0); /* detached is detached */
+    return 0;
+}
+
+static int64_t spin_end_ns;
+
+static bool find_self_cpu(const struct cu_g_info *g, void *arg)
+{
+    if (g->id == cu_self()) {
+        *(int64_t *)arg = g->cpu_ns;
+    }
+    return true;
+}
+
+COROUTINE_TEST(time_is_counted_while_attached)
+{
+    static const struct cu_hooks nothing = {.version = COPPER_HOOKS_VERSION,
+                                            .size = sizeof(struct cu_hooks)};
+    int64_t cpu_ns = -1;
+    expect(cu_hooks_attach(&nothing, NULL) == 0);
+    cu_sleep(COPPER_MS);
+    for (spin_end_ns = cu_now() + 20 * COPPER_MS; cu_now() < spin_end_ns;) {
+    }
+    cu_sleep(COPPER_MS);
+    cu_inspect_each(find_self_cpu, &cpu_ns);
+    expect(cu_hooks_detach(&nothing, NULL) == 0);
+    expect(cpu_ns >= 20 * COPPER_MS && cpu_ns < 10 * COPPER_SEC);
+    return 0;
+}
+
+static void refusals(void **state)
+{
+    (void)state;
+    struct cu_hooks wrong = table;
+    wrong.version++;
+    assert_int_equal(cu_hooks_attach(&wrong, NULL), -EINVAL);
+    wrong = table;
+    wrong.size--;
+    assert_int_equal(cu_hooks_attach(&wrong, NULL), -EINVAL);
+    assert_int_equal(cu_hooks_detach(&table, NULL), -ENOENT);
+    struct log logs[COPPER_HOOK_TABLES_MAX + 1];
+    for (int i = 0; i < COPPER_HOOK_TABLES_MAX; i++) {
+        assert_int_equal(cu_hooks_attach(&table, &logs[i]), 0);
+    }
+    assert_int_equal(cu_hooks_attach(&table, &logs[COPPER_HOOK_TABLES_MAX]), -ENOSPC);
+    for (int i = 0; i < COPPER_HOOK_TABLES_MAX; i++) {
+        assert_int_equal(cu_hooks_detach(&table, &logs[i]), 0);
+    }
+}
+
+static void yield_often(void *stop)
+{
+    while (!__atomic_load_n((int *)stop, __ATOMIC_RELAXED)) {
+        cu_yield();
+    }
+}
+
+/* The tool's memory is gone as soon as detach returns: events under way must be over. */
+COROUTINE_TEST(detach_waits_for_events)
+{
+    int stop = 0;
+    cu_wg wg = {0};
+    for (int i = 0; i < 4; i++) {
+        cu_wg_go(&wg, yield_often, &stop);
+    }
+    for (int i = 0; i < 300; i++) {
+        struct log log = {0};
+        expect(cu_hooks_attach(&table, &log) == 0);
+        cu_yield();
+        expect(cu_hooks_detach(&table, &log) == 0);
+        struct log before = log;
+        cu_yield();
+        expect(memcmp(&before, &log, sizeof(log)) == 0);
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    cu_wg_wait(&wg);
+    return 0;
+}
+
+static void reasons_have_texts(void **state)
+{
+    (void)state;
+    assert_string_equal(cu_wait_reason_text(COPPER_WAIT_NONE), "");
+    assert_string_equal(cu_wait_reason_text(COPPER_WAIT_CHAN_SEND), "chan send");
+    assert_string_equal(cu_wait_reason_text(COPPER_WAIT_COUNT), "unknown");
+    assert_string_equal(cu_wait_reason_text((enum cu_wait_reason)1000), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(events_arrive),           cmocka_unit_test(time_is_counted_while_attached),
+        cmocka_unit_test(refusals),                cmocka_unit_test(detach_waits_for_events),
+        cmocka_unit_test(reasons_have_texts),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
