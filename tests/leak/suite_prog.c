@@ -221,8 +221,7 @@ static void bad_setup(void **state)
     print_message("must not run\n");
 }
 
-/* ---- mocks, called from whichever thread
- * ---------------------------------------------------------- */
+/* ---- mocks, called from whichever thread ----------------------------------------------------- */
 
 static int ask(int question)
 {
@@ -294,8 +293,7 @@ static void good_last(void **state)
     cu_chan_unref(c);
 }
 
-/* ---- groups
- * ---------------------------------------------------------------------------------------- */
+/* ---- groups ---------------------------------------------------------------------------------- */
 
 static int make_group_state(void **state)
 {
@@ -315,8 +313,7 @@ static void good_in_group(void **state)
     assert_string_equal(*state, "group");
 }
 
-/* ---- a test that hangs, under COPPER_TEST_TIMEOUT
- * ----------------------------------------------------- */
+/* ---- a test that hangs, under COPPER_TEST_TIMEOUT -------------------------------------------- */
 
 static void hangs(void **state)
 {
