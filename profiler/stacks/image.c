@@ -10,6 +10,7 @@
 #include "internal.h"
 
 #include <elf.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
@@ -244,4 +245,62 @@ bool cu__image_is_there(const struct cu__image *image)
 struct cu__cfi cu__image_cfi(const struct cu__image *image)
 {
     return (struct cu__cfi){&cu__self_memory, image->base, image->limit, image->hdr};
+}
+
+/* ---- its file ----------------------------------------------------------------------------------
+ */
+
+static size_t read_file(void *ctx, uint64_t address, void *buf, size_t n)
+{
+    const struct cu__image_file *f = ctx;
+    for (unsigned i = 0; i < f->n; i++) {
+        if (address < f->segments[i].start || address >= f->segments[i].limit)
+            continue;
+        if (n > f->segments[i].limit - address)
+            n = (size_t)(f->segments[i].limit - address);
+        ssize_t got = pread(f->elf.fd, buf, n,
+                            (off_t)(f->segments[i].offset + (address - f->segments[i].start)));
+        return got > 0 ? (size_t)got : 0;
+    }
+    return 0;
+}
+
+static bool read_file_segments(struct cu__image_file *f, uint64_t bias)
+{
+    Elf64_Ehdr eh;
+    Elf64_Phdr ph[PHDRS_MAX];
+    if (pread(f->elf.fd, &eh, sizeof eh, 0) != (ssize_t)sizeof eh || eh.e_phnum > PHDRS_MAX ||
+        eh.e_phentsize != sizeof *ph)
+        return false;
+    ssize_t want = (ssize_t)(eh.e_phnum * sizeof *ph);
+    if (pread(f->elf.fd, ph, (size_t)want, (off_t)eh.e_phoff) != want)
+        return false;
+    for (unsigned i = 0; i < eh.e_phnum && f->n < COPPER_SEGMENTS_MAX; i++) {
+        if (ph[i].p_type != PT_LOAD)
+            continue;
+        f->segments[f->n].start = bias + ph[i].p_vaddr;
+        f->segments[f->n].limit = bias + ph[i].p_vaddr + ph[i].p_filesz;
+        f->segments[f->n++].offset = ph[i].p_offset;
+    }
+    return true;
+}
+
+bool cu__image_file_open(struct cu__image_file *f, const struct cu__image *image)
+{
+    uint8_t id[COPPER_BUILD_ID_MAX];
+    memset(f, 0, sizeof *f);
+    f->memory = (struct cu__memory){read_file, f};
+    if (!image->build_id_n ||
+        !cu__elf_open(&f->elf, open(image->path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)))
+        return false;
+    if (cu__elf_build_id(&f->elf, id) == image->build_id_n &&
+        memcmp(id, image->build_id, image->build_id_n) == 0 && read_file_segments(f, image->bias))
+        return true;
+    cu__elf_close(&f->elf);
+    return false;
+}
+
+void cu__image_file_close(struct cu__image_file *f)
+{
+    cu__elf_close(&f->elf);
 }

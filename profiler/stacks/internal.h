@@ -210,6 +210,7 @@ struct cu__image {
 struct cu__module {
     struct cu_module public;
     struct cu__image *image;
+    _Atomic(struct cu__module *) other; /* one that was at this address before, and may be again */
 };
 
 /* The module at pc, if that is certain for the epoch. NULL: none. is_live: the pc is on a live
@@ -227,7 +228,8 @@ struct cu__range {
     struct cu__module *module;
 };
 int cu__modules_publish(struct cu__range *ranges, size_t n);
-size_t cu__modules_live(struct cu__range *out, size_t max);
+/* Something was asked for that no range covers. any: atomic */
+extern _Atomic bool cu__is_unknown_seen;
 /* Epoch in the low half, closings under way in the high half. */
 uint64_t cu__epoch_word(void);
 static inline bool cu__epoch_is_quiet(uint64_t word)
@@ -315,6 +317,21 @@ void cu__lines_close(struct cu__lines *l);
  * physical function. */
 size_t cu__lines_find(struct cu__lines *l, uint64_t address, struct cu__arena *a,
                       struct cu_symbol_line *out, size_t max, uint64_t *start);
+
+/* The file an image was loaded from, proven by its build-id, and its bytes by address. What it says
+ * about unwinding is what memory says (nothing there is relocated), and it cannot change under our
+ * eyes. */
+#define COPPER_SEGMENTS_MAX 16
+struct cu__image_file {
+    struct cu__elf elf;
+    unsigned n;
+    struct {
+        uint64_t start, limit, offset; /* addresses in the process; offset in the file */
+    } segments[COPPER_SEGMENTS_MAX];
+    struct cu__memory memory;
+};
+bool cu__image_file_open(struct cu__image_file *f, const struct cu__image *image);
+void cu__image_file_close(struct cu__image_file *f);
 
 /* All bytes of an image as they lie in memory now, holes zero. NULL: too large, out of memory. */
 uint8_t *cu__image_copy(const struct cu__image *image, size_t *n);

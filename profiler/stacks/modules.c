@@ -47,6 +47,8 @@ struct slot {
     struct range ranges[];
 };
 
+_Atomic bool cu__is_unknown_seen;
+
 static _Atomic uint64_t epoch_word = EPOCH_FIRST;
 static _Atomic(struct cu__module *) modules[COPPER_MODULES_MAX + 1];
 static _Atomic uint32_t nmodules; /* ids 1..n are given */
@@ -113,7 +115,8 @@ static bool agrees_with_loader_sig(const struct cu__image *image, uint64_t pc)
     bool is_found = _dl_find_object((void *)(uintptr_t)pc, &found) == 0;
     if (!image->is_elf)
         return !is_found;
-    return is_found && (uint64_t)(uintptr_t)found.dlfo_map_start == image->base;
+    return is_found && (uint64_t)(uintptr_t)found.dlfo_map_start == image->base &&
+           (uint64_t)(uintptr_t)found.dlfo_eh_frame == image->hdr;
 }
 
 static bool is_certain_sig(struct cu__image *image, uint64_t pc, uint32_t epoch, bool is_live)
@@ -160,16 +163,31 @@ static struct cu__module *search_sig(uint64_t pc)
         struct slot *slot = atomic_load_explicit(&current_slot, memory_order_acquire);
         if (!slot)
             return NULL;
-        if (search_slot_sig(slot, pc, &found))
-            return found;
+        if (!search_slot_sig(slot, pc, &found))
+            continue;
+        if (!found && !atomic_load_explicit(&cu__is_unknown_seen, memory_order_relaxed))
+            atomic_store_explicit(&cu__is_unknown_seen, true, memory_order_relaxed);
+        return found;
     }
+    return NULL;
+}
+
+/* The module at pc if it is certain, or the one that was there before it if that is. */
+static struct cu__module *choose_sig(uint64_t pc, uint32_t epoch, bool is_live)
+{
+    struct cu__module *m = search_sig(pc);
+    if (!m || is_certain_sig(m->image, pc, epoch, is_live))
+        return m;
+    m = atomic_load_explicit(&m->other, memory_order_acquire);
+    if (m && pc >= m->public.start && pc < m->public.limit &&
+        is_certain_sig(m->image, pc, epoch, is_live))
+        return m;
     return NULL;
 }
 
 const struct cu__module *cu__module_find_sig(uint64_t pc, uint32_t epoch, bool is_live)
 {
-    struct cu__module *m = search_sig(pc);
-    return m && is_certain_sig(m->image, pc, epoch, is_live) ? m : NULL;
+    return choose_sig(pc, epoch, is_live);
 }
 
 bool cu__module_is_any_at(uint64_t pc)
@@ -179,9 +197,8 @@ bool cu__module_is_any_at(uint64_t pc)
 
 const struct cu_module *cu_module_at(uint64_t pc)
 {
-    uint32_t epoch = cu_modules_epoch_sig();
-    struct cu__module *m = search_sig(pc);
-    return m && is_certain_sig(m->image, pc, epoch, true) ? &m->public : NULL;
+    const struct cu__module *m = choose_sig(pc, cu_modules_epoch_sig(), true);
+    return m ? &m->public : NULL;
 }
 
 /* ---- by id -------------------------------------------------------------------------------------
@@ -271,16 +288,4 @@ int cu__modules_publish(struct cu__range *ranges, size_t n)
     fill_slot(slots[spare], ranges, n);
     atomic_store_explicit(&current_slot, slots[spare], memory_order_release);
     return 0;
-}
-
-size_t cu__modules_live(struct cu__range *out, size_t max)
-{
-    struct slot *now = atomic_load_explicit(&current_slot, memory_order_relaxed);
-    size_t n = now ? atomic_load_explicit(&now->n, memory_order_relaxed) : 0;
-    for (size_t i = 0; out && i < n && i < max; i++) {
-        out[i].start = atomic_load_explicit(&now->ranges[i].start, memory_order_relaxed);
-        out[i].limit = atomic_load_explicit(&now->ranges[i].limit, memory_order_relaxed);
-        out[i].module = atomic_load_explicit(&now->ranges[i].module, memory_order_relaxed);
-    }
-    return n;
 }

@@ -27,9 +27,10 @@
 
 #define LOADED_MAX 4096
 #define RESCAN_AFTER_NS                                                                            \
-    100000000ll              /* code that no loader knows is looked for this often at most         \
-                              */
-#define RESCAN_COST_RATIO 50 /* ... and never for more than 2 % of the time */
+    100000000ll                /* code that no loader knows is looked for this often at most       \
+                                */
+#define RESCAN_COST_RATIO 1000 /* ... and never for more than 0.1 % of the time */
+#define GONE_MAX          64   /* vanished modules that keep their range */
 
 struct loaded {
     uint64_t bias, name, dynamic;
@@ -39,6 +40,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* all below, lock: lock */
 static struct cu__image **images;
 static size_t nimages, images_cap;
+static struct loaded loaded[LOADED_MAX];
 static uint64_t last_loader_state;
 static uint32_t last_epoch;
 static int64_t last_scan_ns, last_scan_cost_ns;
@@ -117,8 +119,7 @@ static struct cu__image *image_named(const struct cu__range *live, size_t n, con
 }
 
 /* The loader's list begins with what the program was started with, up to the loader itself. */
-static void mark_initial(const struct cu__range *live, size_t n, const struct loaded *loaded,
-                         size_t nloaded)
+static void mark_initial(const struct cu__range *live, size_t n, size_t nloaded)
 {
     uint64_t loader = getauxval(AT_BASE);
     size_t last = nloaded;
@@ -131,10 +132,9 @@ static void mark_initial(const struct cu__range *live, size_t n, const struct lo
                 set_permanent(live[k].module->image);
 }
 
-static void mark_permanent(const struct cu__range *live, size_t n, const struct loaded *loaded,
-                           size_t nloaded)
+static void mark_permanent(const struct cu__range *live, size_t n, size_t nloaded)
 {
-    mark_initial(live, n, loaded, nloaded);
+    mark_initial(live, n, nloaded);
     for (size_t i = 0; i < n; i++) {
         struct cu__image *image = live[i].module->image;
         if (image->is_main || image->is_vdso || image->is_nodelete)
@@ -199,6 +199,30 @@ static struct cu__image *known_code(const struct cu__map *map)
     return NULL;
 }
 
+/* The path came from the maps, the build-id from memory a moment later. If libraries were closed
+ * meanwhile the two may be of different ones: the file itself must confirm that they belong
+ * together. */
+static bool is_one_file(const struct cu__image *image, uint64_t word)
+{
+    struct cu__image_file file;
+    if (image->is_vdso || (cu__epoch_is_quiet(word) && cu__epoch_word() == word))
+        return true;
+    if (!cu__image_file_open(&file, image))
+        return false;
+    cu__image_file_close(&file);
+    return true;
+}
+
+static struct cu__image *new_image(const struct cu__map *first, uint64_t word)
+{
+    struct cu__image *image = cu__image_from_memory(first);
+    if (image && !is_one_file(image, word)) {
+        cu__image_free(image);
+        image = NULL;
+    }
+    return image;
+}
+
 static struct cu__image *keep(struct cu__image *image)
 {
     if (image && !remember_image(image)) {
@@ -226,16 +250,18 @@ static const struct cu__map *first_mapping(const struct cu__maps *maps, size_t i
 }
 
 static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
-                                   const struct cu__range *before, size_t nbefore)
+                                   const struct cu__range *before, size_t nbefore, uint64_t word)
 {
     const struct cu__map *m = &maps->list[i];
     const struct cu__map *first = first_mapping(maps, i);
     if (first) {
         struct cu__image *image = known_image(first);
         if (!image)
-            image = keep(cu__image_from_memory(first));
+            image = keep(new_image(first, word));
         if (image && m->start >= image->base && m->limit <= image->limit)
             return image;
+        if (!image && (!cu__epoch_is_quiet(word) || cu__epoch_word() != word))
+            return NULL; /* it changes under our eyes: the next scan will tell */
     }
     /* text that was moved to huge pages is anonymous memory inside its image */
     for (size_t k = nbefore; m->inode == 0 && k-- > 0;) {
@@ -263,12 +289,29 @@ static struct cu__table *table_of_same_build(const struct cu__image *image)
     return NULL;
 }
 
-/* Was what we read since then all of this image? */
-static bool was_there_throughout(const struct cu__image *image, uint64_t word)
+/* Can what is read from memory now be of some other image before we are done? */
+static bool may_vanish(const struct cu__image *image, uint64_t word)
 {
-    if (is_permanent(image) || (cu__epoch_is_quiet(word) && cu__epoch_word() == word))
-        return true;
-    return image->build_id_n && cu__image_is_there(image);
+    return !is_permanent(image) && (!cu__epoch_is_quiet(word) || cu__epoch_word() != word);
+}
+
+/* From memory if it stood still meanwhile, else from the file. */
+static struct cu__table *make_table(const struct cu__image *image, int *err)
+{
+    uint64_t word = cu__epoch_word();
+    struct cu__cfi cfi = cu__image_cfi(image);
+    struct cu__image_file file;
+    struct cu__table *t = cu__table_make(&cfi, err);
+    if (!may_vanish(image, word))
+        return t;
+    cu__table_free(t);
+    *err = 0;
+    if (!cu__image_file_open(&file, image))
+        return NULL;
+    cfi.memory = &file.memory;
+    t = cu__table_make(&cfi, err);
+    cu__image_file_close(&file);
+    return t;
 }
 
 static int give_table(struct cu__image *image)
@@ -278,29 +321,28 @@ static int give_table(struct cu__image *image)
         atomic_load_explicit(&image->table, memory_order_relaxed))
         return 0;
     struct cu__table *t = table_of_same_build(image);
-    if (!t) {
-        uint64_t word = cu__epoch_word();
-        struct cu__cfi cfi = cu__image_cfi(image);
-        t = cu__table_make(&cfi, &err);
-        if (!was_there_throughout(image, word)) {
-            cu__table_free(t);
-            return 0;
-        }
-        if (!t && err == -ENOENT)
-            atomic_store_explicit(&image->has_no_cfi, true, memory_order_release);
-    }
+    if (!t)
+        t = make_table(image, &err);
+    if (!t && err == -ENOENT)
+        atomic_store_explicit(&image->has_no_cfi, true, memory_order_release);
     atomic_store_explicit(&image->table, t, memory_order_release);
     return err == -ENOMEM ? err : 0;
 }
 
-/* Makes chunk number `chunk` of a huge image, from memory that is verified to be its own. */
-static bool fill_chunk(struct cu__image *image, struct cu__table *t, uint32_t chunk)
+/* Makes chunk number `chunk` of a huge image. Walkers see it at once, so what may vanish is read
+ * from its file only. */
+static bool fill_chunk(const struct cu__image *image, struct cu__table *t, uint32_t chunk)
 {
     struct cu__cfi cfi = cu__image_cfi(image);
-    /* a chunk is visible as soon as it is made, so only images that stay while we look will do */
-    if (!is_permanent(image) && !cu__image_is_there(image))
+    struct cu__image_file file;
+    if (is_permanent(image))
+        return cu__table_fill(t, &cfi, chunk);
+    if (!cu__image_file_open(&file, image))
         return false;
-    return cu__table_fill(t, &cfi, chunk);
+    cfi.memory = &file.memory;
+    bool is_made = cu__table_fill(t, &cfi, chunk);
+    cu__image_file_close(&file);
+    return is_made;
 }
 
 static void fill_wanted(const struct cu__range *live, size_t n)
@@ -332,14 +374,14 @@ bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc)
 /* ---- the scan ----------------------------------------------------------------------------------
  */
 
-static size_t collect(const struct cu__maps *maps, struct cu__range *out)
+static size_t collect(const struct cu__maps *maps, struct cu__range *out, uint64_t word)
 {
     size_t n = 0;
     for (size_t i = 0; i < maps->n; i++) {
         const struct cu__map *m = &maps->list[i];
         if (!m->is_exec || m->start >= COPPER_PC_LIMIT)
             continue;
-        struct cu__image *image = image_for(maps, i, out, n);
+        struct cu__image *image = image_for(maps, i, out, n, word);
         if (!image)
             continue;
         struct cu__module *module = cu__module_add(image, m->start, m->limit, m->offset);
@@ -347,6 +389,38 @@ static size_t collect(const struct cu__maps *maps, struct cu__range *out)
             out[n++] = (struct cu__range){m->start, m->limit, module};
     }
     return n;
+}
+
+static bool overlaps(const struct cu_module *m, uint64_t start, uint64_t limit)
+{
+    return m->start < limit && start < m->limit;
+}
+
+/* Modules that went and left their range free are put behind the n live ones; those whose range was
+ * taken are put behind who took it. Returns how many ranges were added. */
+static size_t add_gone(struct cu__range *ranges, size_t n)
+{
+    size_t added = 0, looked_at = 0;
+    uint32_t id = 1;
+    while (cu__module_get(id))
+        id++;
+    while (--id > 0 && added < GONE_MAX && looked_at++ < GONE_MAX + n) {
+        struct cu__module *gone = (struct cu__module *)cu__module_get(id);
+        struct cu__module *heir = NULL;
+        if (!gone->image->is_elf || !gone->image->build_id_n || is_permanent(gone->image))
+            continue;
+        for (size_t i = 0; i < n + added && heir != gone; i++)
+            if (overlaps(&ranges[i].module->public, gone->public.start, gone->public.limit))
+                heir = ranges[i].module;
+        if (heir == gone)
+            continue; /* it is there */
+        atomic_store_explicit(&gone->image->verified, 0, memory_order_release);
+        if (heir)
+            atomic_store_explicit(&heir->other, gone, memory_order_release);
+        else
+            ranges[n + added++] = (struct cu__range){gone->public.start, gone->public.limit, gone};
+    }
+    return added;
 }
 
 static void verify(const struct cu__range *live, size_t n, uint64_t word)
@@ -358,7 +432,7 @@ static void verify(const struct cu__range *live, size_t n, uint64_t word)
                               memory_order_release);
 }
 
-static int scan(const struct loaded *loaded, size_t nloaded)
+static int scan(size_t nloaded)
 {
     struct cu__maps maps;
     int64_t start = now_ns();
@@ -366,15 +440,16 @@ static int scan(const struct loaded *loaded, size_t nloaded)
     int err = cu__maps_read(&maps);
     if (err)
         return err;
-    struct cu__range *live = calloc(maps.n + 1, sizeof *live);
+    struct cu__range *live = calloc(maps.n + 1 + GONE_MAX, sizeof *live);
     if (!live) {
         cu__maps_free(&maps);
         return -ENOMEM;
     }
-    size_t n = collect(&maps, live);
-    mark_permanent(live, n, loaded, nloaded);
+    atomic_store_explicit(&cu__is_unknown_seen, false, memory_order_relaxed);
+    size_t n = collect(&maps, live, word);
+    mark_permanent(live, n, nloaded);
     verify(live, n, word);
-    err = cu__modules_publish(live, n);
+    err = cu__modules_publish(live, n + add_gone(live, n));
     last_scan_cost_ns = now_ns() - start; /* tables are made once, looking is repeated */
     for (size_t i = 0; i < n; i++) {
         int failed = give_table(live[i].module->image);
@@ -394,31 +469,26 @@ static bool is_scan_due(uint64_t loader_state, int64_t now)
     return last_scan_ns == 0 || loader_state != last_loader_state ||
            cu_modules_epoch_sig() != last_epoch ||
            atomic_load_explicit(&cu__chunks_wanted, memory_order_relaxed) ||
-           now - last_scan_ns >= pause;
+           (atomic_load_explicit(&cu__is_unknown_seen, memory_order_relaxed) &&
+            now - last_scan_ns >= pause);
 }
 
 int cu_stacks_prepare(void)
 {
     int err = 0;
     pthread_mutex_lock(&lock);
-    struct loaded *loaded = malloc(LOADED_MAX * sizeof *loaded);
-    if (!loaded) {
-        pthread_mutex_unlock(&lock);
-        return -ENOMEM;
-    }
     size_t n = read_loaded(loaded, LOADED_MAX);
     uint64_t state = hash_loaded(loaded, n);
     int64_t start = now_ns();
     if (is_scan_due(state, start)) {
         uint32_t epoch = cu_modules_epoch_sig();
-        err = scan(loaded, n);
+        err = scan(n);
         last_loader_state = state;
         last_epoch = epoch;
         last_scan_ns = now_ns();
         atomic_fetch_add_explicit(&total_ns, (uint64_t)(last_scan_ns - start),
                                   memory_order_relaxed);
     }
-    free(loaded);
     pthread_mutex_unlock(&lock);
     return err;
 }

@@ -29,7 +29,7 @@
 #include <unistd.h>
 
 #define FRAMES_MAX     200
-#define FAILURES_SHOWN 8
+#define FAILURES_SHOWN 3
 #define ALT_BYTES      (256u << 10)
 #define TRAP_FLAG      0x100
 #define STEPS_MAX      3000000ul
@@ -88,7 +88,7 @@ static unsigned walk_theirs(ucontext_t *uc, uint64_t *out)
         /* true for a frame that a signal interrupted; the one before is the trampoline */
         bool is_interrupted = n > 0 && unw_is_signal_frame(&cursor) > 0;
         out[n] = n == 0 || is_interrupted ? ip : ip - 1;
-        if (is_interrupted)
+        if (is_interrupted && n > 1)
             out[n - 1]++;
         n++;
     } while (n < FRAMES_MAX && unw_step(&cursor) > 0);
