@@ -32,6 +32,7 @@ COMMANDS = [
     ["env", "-i", "true"],
     ["nice", "-n", "0", "echo", "nice"],
     ["timeout", "5", "echo", "in time"],
+    ["node", "-e", "console.log(6 * 7)"],
 ]
 
 

@@ -30,7 +30,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define NS INT64_C(1000000000)
+#define NS          INT64_C(1000000000)
+#define THREAD_WORK 100000 /* a tenth of a millisecond */
 
 typedef void loop_fn(void);
 
@@ -170,13 +171,13 @@ static void exec_children(void)
 
 static void *short_posix(void *arg)
 {
-    burn(3000);
+    burn(THREAD_WORK);
     return arg;
 }
 
 static int short_c11(void *arg)
 {
-    burn(3000);
+    burn(THREAD_WORK);
     return *(int *)arg;
 }
 
