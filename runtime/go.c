@@ -73,14 +73,15 @@ cu_id cu__spawn(const struct cu__spawn *asked)
     if (spawn.stack_class == 0) {
         return -ENOMEM;
     }
-    error = cu__stack_reserve(spawn.stack_class);
+    struct cu__m *m = cu__m();
+    struct cu__p *p = m ? m->p : NULL;
+    error = cu__stack_reserve(p, spawn.stack_class);
     if (unlikely(error)) {
         return error;
     }
-    struct cu__m *m = cu__m();
-    struct cu__g *g = cu__registry_take(m ? m->p : NULL, &error);
+    struct cu__g *g = cu__registry_take(p, &error);
     if (unlikely(g == NULL)) {
-        cu__stack_unreserve(spawn.stack_class);
+        cu__stack_unreserve(p, spawn.stack_class);
         return error;
     }
     struct cu__g *parent = m ? m->g : NULL;

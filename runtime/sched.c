@@ -115,7 +115,7 @@ static inline void finish_switch(struct cu__m *m)
  * inspector's to queue. While no inspection is open, claims cannot be met, and a plain store does
  * what would take a locked instruction on the hottest path of all. See barrier.c for why that is
  * safe. */
-static inline bool start_running(struct cu__p *p, struct cu__g *g)
+__attribute__((always_inline)) static inline bool start_running(struct cu__p *p, struct cu__g *g)
 {
     store_relaxed(&p->is_picking, 1);
     __atomic_signal_fence(__ATOMIC_SEQ_CST);
@@ -128,7 +128,7 @@ static inline bool start_running(struct cu__p *p, struct cu__g *g)
     return likely(!is_open) || cu__g_apply(&g->state, CU__G_RUN);
 }
 
-static inline struct cu__g *pick(struct cu__p *p)
+__attribute__((always_inline)) static inline struct cu__g *pick(struct cu__p *p)
 {
     struct cu__g *g;
     for (;;) {

@@ -21,7 +21,8 @@
  * the same offset they would share one set of the first-level cache, and switching would miss. The
  * colours span three quarters of a page, so that a coroutine that uses little touches one page.
  *
- * Invariants: for each class capacity >= reserved + what the P's caches may hold back.
+ * Invariants: for each class capacity >= reserved + what the P's caches may hold back. What a P holds
+ * as credit is part of reserved.
  * Concurrency: a P's cache belongs to its owner; everything else has stacks.lock.
  */
 #include "stack.h"
@@ -41,7 +42,7 @@
 #define SLAB_STACKS   1024u                  /* of the default class, for one mapping */
 #define SLAB_BYTES    ((size_t)512 << 20)    /* the most address space of a slab of many stacks */
 #define KEEP_BYTES    (16u * 1024)
-#define TRIM_EVERY    64u
+#define TRIM_EVERY    512u
 #define WARM_MAX      256u                   /* free stacks with pages in the global list */
 #define COLOURS       64u
 #define COLOUR_STEP   48u                    /* keeps %rsp aligned to 16 */
@@ -153,9 +154,14 @@ static int grow(uint32_t class)
     return add_slab(class);
 }
 
-int cu__stack_reserve(uint32_t class)
+static void unreserve_many(uint32_t class, uint32_t count)
 {
-    uint64_t need = add_relaxed(&stacks.reserved[class], 1) + 1 + held_back(class);
+    __atomic_fetch_sub(&stacks.reserved[class], count, __ATOMIC_RELAXED);
+}
+
+static int reserve_many(uint32_t class, uint32_t count)
+{
+    uint64_t need = add_relaxed(&stacks.reserved[class], count) + count + held_back(class);
     if (likely(need <= load_relaxed(&stacks.capacity[class]))) {
         return 0;
     }
@@ -166,14 +172,38 @@ int cu__stack_reserve(uint32_t class)
     }
     cu__lock_drop(&stacks.lock);
     if (error) {
-        cu__stack_unreserve(class);
+        unreserve_many(class, count);
     }
     return error;
 }
 
-void cu__stack_unreserve(uint32_t class)
+/* A P takes and gives reservations of the default class by the half of what it may hold: coroutines
+ * come and go without touching a word that all P share. */
+int cu__stack_reserve(struct cu__p *p, uint32_t class)
 {
-    __atomic_fetch_sub(&stacks.reserved[class], 1, __ATOMIC_RELAXED);
+    if (p == NULL || class != COPPER_STACK_CLASS_DEFAULT) {
+        return reserve_many(class, 1);
+    }
+    if (unlikely(p->stack_credits == 0)) {
+        if (reserve_many(class, COPPER_STACK_CREDITS / 2) != 0) {
+            return reserve_many(class, 1); /* the last ones */
+        }
+        p->stack_credits = COPPER_STACK_CREDITS / 2;
+    }
+    p->stack_credits--;
+    return 0;
+}
+
+void cu__stack_unreserve(struct cu__p *p, uint32_t class)
+{
+    if (p == NULL || class != COPPER_STACK_CLASS_DEFAULT) {
+        unreserve_many(class, 1);
+        return;
+    }
+    if (unlikely(++p->stack_credits > COPPER_STACK_CREDITS)) {
+        unreserve_many(class, COPPER_STACK_CREDITS / 2);
+        p->stack_credits -= COPPER_STACK_CREDITS / 2;
+    }
 }
 
 static noinline struct cu__stack *take_global(uint32_t class)
@@ -292,7 +322,7 @@ void cu__stack_detach(struct cu__p *p, struct cu__g *g)
         cu__lock_take(&stacks.lock);
         give_global(stack);
         cu__lock_drop(&stacks.lock);
-        cu__stack_unreserve(class);
+        cu__stack_unreserve(p, class);
         return;
     }
     if (unlikely(++p->trim_tick % TRIM_EVERY == 0)) {
@@ -303,7 +333,7 @@ void cu__stack_detach(struct cu__p *p, struct cu__g *g)
     if (unlikely(++p->stacks_count > COPPER_STACK_CACHE)) {
         spill(p);
     }
-    cu__stack_unreserve(class);
+    cu__stack_unreserve(p, class);
 }
 
 void cu__stack_check(const struct cu__g *g)

@@ -21,10 +21,10 @@ enum cu__guard {
 
 /* The class for a wanted size (0: default); 0 when it is too large. */
 uint32_t cu__stack_class(size_t size);
-/* Sets address space for one more stack aside, so that attaching cannot fail for want of it.
- * 0, -ENOMEM. */
-int cu__stack_reserve(uint32_t class);
-void cu__stack_unreserve(uint32_t class);
+/* Sets address space for one more stack aside, so that attaching cannot fail for want of it. p may
+ * be NULL. 0, -ENOMEM. */
+int cu__stack_reserve(struct cu__p *p, uint32_t class);
+void cu__stack_unreserve(struct cu__p *p, uint32_t class);
 /* Gives g a stack and puts the first frame on it. */
 void cu__stack_attach(struct cu__p *p, struct cu__g *g);
 /* Takes it away again, when nothing runs on it. Undoes the reservation too. */

@@ -147,8 +147,9 @@ struct cu__after {
 };
 
 /* The longest chain of stacks a P keeps warm. */
-#define COPPER_STACK_CACHE 64u
-#define COPPER_G_CACHE     64u
+#define COPPER_STACK_CACHE   256u
+#define COPPER_STACK_CREDITS 128u /* reservations a P may hold for coroutines to come */
+#define COPPER_G_CACHE       256u
 
 struct cu__counters { /* writer: who owns the P; read by anybody */
     uint64_t created, exited, switches, parks, steals, running_ns, spinning_ns;
@@ -174,7 +175,7 @@ struct cu__p {
     uint32_t is_picking;  /* writer: owner; read by who opens an inspection */
     struct cu__stack *stacks; /* owner: warm stacks of the default size */
     struct cu__g *free_gs; /* owner */
-    uint32_t stacks_count, free_gs_count, trim_tick; /* owner */
+    uint32_t stacks_count, stack_credits, free_gs_count, trim_tick; /* owner */
     int64_t busy_since_ns; /* any: when it last found work; 0 while idle */
     struct cu__counters counters;
     struct cu__p *next_idle; /* lock: sched.lock */

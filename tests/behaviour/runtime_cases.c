@@ -556,6 +556,7 @@ static int run_many(void *unused)
     check(cu_quiesce(0, 30 * COPPER_SEC) == 0);
     cu_runtime_stats(&stats);
     check(stats.live == 1);
+    cu_chan_unref(gate);
     return 0;
 }
 
