@@ -99,7 +99,6 @@ static inline void finish_switch(struct cu__m *m)
 {
     struct cu__after after = m->after;
     m->after.kind = COPPER_AFTER_NOTHING;
-    look_at_timers(m->p);
     if (after.kind == COPPER_AFTER_PARK) {
         finish_park(m, after.g, after.unlock);
     } else if (after.kind == COPPER_AFTER_YIELD) {
@@ -109,6 +108,7 @@ static inline void finish_switch(struct cu__m *m)
     } else if (after.kind == COPPER_AFTER_EXIT) {
         finish_exit(m, after.g);
     }
+    look_at_timers(m->p); /* last: until finish_park has run, a leaver's lock is still held */
 }
 
 /* Makes a dequeued coroutine RUNNING, unless an inspector claimed it: then false, and it is the
