@@ -192,8 +192,7 @@ static uint64_t take_pointer(struct cursor *c, uint8_t encoding, uint64_t data_b
     return v;
 }
 
-/* ---- windows and entries ----------------------------------------------------------------------
- */
+/* ---- windows and entries --------------------------------------------------------------------- */
 
 /* n bytes at an address, or fewer: *got. They stay until the next call on this window. */
 static const uint8_t *view(struct cu__cfi_reader *r, struct window *w, uint64_t at, size_t n,
@@ -345,8 +344,7 @@ static bool read_cie(struct cu__cfi_reader *r, uint64_t at)
     return true;
 }
 
-/* ---- from DWARF's state to a rule --------------------------------------------------------------
- */
+/* ---- from DWARF's state to a rule ------------------------------------------------------------ */
 
 static int reg_of_dwarf(uint64_t dwarf)
 {
@@ -472,8 +470,7 @@ static void make_rule(const struct state *s, bool is_signal, struct cu__rule *ru
         rule_for_saved(rule, i, &s->regs[saved[i]]);
 }
 
-/* ---- the program -------------------------------------------------------------------------------
- */
+/* ---- the program ----------------------------------------------------------------------------- */
 
 static void emit_row(struct program *p)
 {
@@ -714,8 +711,7 @@ static void run_program(struct program *p, struct cursor *c)
     }
 }
 
-/* ---- functions ---------------------------------------------------------------------------------
- */
+/* ---- functions ------------------------------------------------------------------------------- */
 
 static bool open_fde(struct cu__cfi_reader *r, uint64_t fde, struct cursor *c, uint64_t *start,
                      uint64_t *limit)
@@ -764,8 +760,7 @@ bool cu__cfi_fde_rows(struct cu__cfi_reader *r, uint64_t fde, cu__row_fn *row, v
     return !p.is_stopped && row(ctx, limit, &none) && !c.is_bad;
 }
 
-/* ---- the header --------------------------------------------------------------------------------
- */
+/* ---- the header ------------------------------------------------------------------------------ */
 
 bool cu__cfi_index(const struct cu__cfi *c, struct cu__cfi_index *out)
 {

@@ -24,8 +24,7 @@
 #define STUB_BYTES       16
 #define MARKS_MAX        15 /* underscores that count */
 
-/* ---- reading -----------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 static bool read_at(const struct cu__elf *e, uint64_t at, void *buf, uint64_t n)
 {
@@ -171,8 +170,7 @@ uint32_t cu__elf_crc(const struct cu__elf *e)
     return ~crc;
 }
 
-/* ---- collecting --------------------------------------------------------------------------------
- */
+/* ---- collecting ------------------------------------------------------------------------------ */
 
 static bool add_symbol(struct cu__symbols *out, uint64_t start, uint64_t limit, const char *name,
                        uint8_t rank)
@@ -271,8 +269,7 @@ static bool take_table(const struct cu__elf *e, uint32_t type, struct cu__arena 
     return false;
 }
 
-/* ---- PLT stubs ---------------------------------------------------------------------------------
- */
+/* ---- PLT stubs ------------------------------------------------------------------------------- */
 
 struct slot {
     uint64_t at;
@@ -399,8 +396,7 @@ bool cu__elf_symbols(const struct cu__elf *e, enum cu__symbols_from from, struct
     return false;
 }
 
-/* ---- images in memory --------------------------------------------------------------------------
- */
+/* ---- images in memory ------------------------------------------------------------------------ */
 
 struct memory_image {
     const uint8_t *bytes;
@@ -502,8 +498,7 @@ bool cu__elf_symbols_in_memory(const uint8_t *bytes, size_t n, uint64_t bias, ui
     return is_taken;
 }
 
-/* ---- finding -----------------------------------------------------------------------------------
- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static int compare_symbols(const void *a, const void *b)
 {

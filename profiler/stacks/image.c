@@ -247,8 +247,7 @@ struct cu__cfi cu__image_cfi(const struct cu__image *image)
     return (struct cu__cfi){&cu__self_memory, image->base, image->limit, image->hdr};
 }
 
-/* ---- its file ----------------------------------------------------------------------------------
- */
+/* ---- its file -------------------------------------------------------------------------------- */
 
 static size_t read_file(void *ctx, uint64_t address, void *buf, size_t n)
 {

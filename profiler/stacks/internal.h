@@ -106,8 +106,7 @@ const struct cu__rule *cu__rule_sig(uint32_t index);
 uint32_t cu__table_find_sig(const struct cu__table *t, uint32_t at);
 extern _Atomic uint32_t cu__chunks_wanted;
 
-/* ---- reading memory that may vanish ------------------------------------------------------------
- */
+/* ---- reading memory that may vanish ---------------------------------------------------------- */
 
 /* Where bytes come from: our own process, or a test's buffer. Returns how many of the n bytes at
  * address could be read. */
@@ -119,8 +118,7 @@ extern const struct cu__memory cu__self_memory;
 size_t cu__read_self(uint64_t address, void *buf, size_t n);
 bool cu__read_exactly(const struct cu__memory *m, uint64_t address, void *buf, size_t n);
 
-/* ---- maps --------------------------------------------------------------------------------------
- */
+/* ---- maps ------------------------------------------------------------------------------------ */
 
 struct cu__map {
     uint64_t start, limit, offset, dev, inode;
@@ -135,8 +133,7 @@ struct cu__maps {
 int cu__maps_read(struct cu__maps *out);
 void cu__maps_free(struct cu__maps *m);
 
-/* ---- .eh_frame ---------------------------------------------------------------------------------
- */
+/* ---- .eh_frame ------------------------------------------------------------------------------- */
 
 /* One image's unwind information. All addresses absolute. */
 struct cu__cfi {
@@ -167,8 +164,7 @@ bool cu__cfi_fde_rows(struct cu__cfi_reader *r, uint64_t fde, cu__row_fn *row, v
 /* Next entry after an address in the section, for scans. 0: end. is_fde tells what it is. */
 uint64_t cu__cfi_next(struct cu__cfi_reader *r, uint64_t entry, bool *is_fde);
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 /* A table of the image, its chunks made if there are not too many. NULL: no unwind information, or
  * out of memory (*err -ENOMEM). Lock: prepare. */
@@ -180,8 +176,7 @@ uint32_t cu__table_chunk_of(const struct cu__table *t, uint32_t at);
 uint32_t cu__rule_intern(const struct cu__rule *rule);
 void cu__table_stats(uint64_t *rows, uint64_t *bytes);
 
-/* ---- modules -----------------------------------------------------------------------------------
- */
+/* ---- modules --------------------------------------------------------------------------------- */
 
 struct cu__image {
     uint64_t base, limit; /* address range of its PT_LOADs */
@@ -251,8 +246,7 @@ bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc);
 void cu__prepare_stats(struct cu_stacks_stats *out);
 void cu__unwound_stats(struct cu_stacks_stats *out);
 
-/* ---- the walker --------------------------------------------------------------------------------
- */
+/* ---- the walker ------------------------------------------------------------------------------ */
 
 /* Stack bytes: either the live stack (delta 0) or a copy of it somewhere else. */
 struct cu__stack {
@@ -264,8 +258,7 @@ struct cu__stack {
 /* Walks with all registers. is_first_known: the first frame is in frames[] already. */
 void cu__walk_full_sig(struct cu_walk *w, const struct cu__stack *s, bool is_first_known);
 
-/* ---- symbols -----------------------------------------------------------------------------------
- */
+/* ---- symbols --------------------------------------------------------------------------------- */
 
 /* Memory that lives as long as a symbolizer. (symbolize.c) */
 struct cu__arena;

@@ -56,8 +56,7 @@ static _Atomic(struct cu__module *) main_module;
 static struct slot *slots[2]; /* lock: prepare */
 static _Atomic(struct slot *) current_slot;
 
-/* ---- epoch -------------------------------------------------------------------------------------
- */
+/* ---- epoch ----------------------------------------------------------------------------------- */
 
 uint64_t cu__epoch_word(void)
 {
@@ -92,8 +91,7 @@ void cu_modules_closed_sig(void)
     bump_sig(-1);
 }
 
-/* ---- finding -----------------------------------------------------------------------------------
- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 static bool has_build_id_sig(const struct cu__image *image)
 {
@@ -201,8 +199,7 @@ const struct cu_module *cu_module_at(uint64_t pc)
     return m ? &m->public : NULL;
 }
 
-/* ---- by id -------------------------------------------------------------------------------------
- */
+/* ---- by id ----------------------------------------------------------------------------------- */
 
 const struct cu__module *cu__module_get(uint32_t id)
 {
@@ -246,8 +243,7 @@ struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint6
     return m;
 }
 
-/* ---- publishing --------------------------------------------------------------------------------
- */
+/* ---- publishing ------------------------------------------------------------------------------ */
 
 static void fill_slot(struct slot *slot, const struct cu__range *ranges, size_t n)
 {

@@ -23,9 +23,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/uio.h>
 #include <time.h>
+#include <unistd.h>
 
-#define LOADED_MAX 4096
+#define LOADED_MAX   4096
+#define LOADED_BATCH 256
 #define RESCAN_AFTER_NS                                                                            \
     100000000ll                /* code that no loader knows is looked for this often at most       \
                                 */
@@ -33,7 +36,8 @@
 #define GONE_MAX          64   /* vanished modules that keep their range */
 
 struct loaded {
-    uint64_t bias, name, dynamic;
+    uint64_t at; /* address of the loader's entry */
+    struct link_map entry;
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -41,7 +45,7 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct cu__image **images;
 static size_t nimages, images_cap;
 static struct loaded loaded[LOADED_MAX];
-static uint64_t last_loader_state;
+static size_t nloaded;
 static uint32_t last_epoch;
 static int64_t last_scan_ns, last_scan_cost_ns;
 static _Atomic uint64_t total_ns;
@@ -53,37 +57,46 @@ static int64_t now_ns(void)
     return (int64_t)t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-/* ---- what the loader says ----------------------------------------------------------------------
- */
+/* ---- what the loader says -------------------------------------------------------------------- */
 
-/* The loader's list of objects, copied out. May be torn while the loader works: it is a hint. */
-static size_t read_loaded(struct loaded *out, size_t max)
+/* Copies the loader's list of objects, entry by entry. May be torn while the loader works: a hint.
+ */
+static void read_loaded(void)
 {
-    size_t n = 0;
-    struct link_map entry;
     uint64_t at = (uint64_t)(uintptr_t)_r_debug.r_map;
-    while (at && n < max && cu__read_self(at, &entry, sizeof entry) == sizeof entry) {
-        out[n++] = (struct loaded){entry.l_addr, (uint64_t)(uintptr_t)entry.l_name,
-                                   (uint64_t)(uintptr_t)entry.l_ld};
-        at = (uint64_t)(uintptr_t)entry.l_next;
+    for (nloaded = 0; at && nloaded < LOADED_MAX; nloaded++) {
+        struct loaded *l = &loaded[nloaded];
+        l->at = at;
+        if (cu__read_self(at, &l->entry, sizeof l->entry) != sizeof l->entry)
+            break;
+        at = (uint64_t)(uintptr_t)l->entry.l_next;
     }
-    return n;
 }
 
-static uint64_t hash_loaded(const struct loaded *list, size_t n)
+/* Are the entries as they were? Their bytes come in few system calls, because it is known where
+ * they were. An entry more hangs on the last one's l_next. */
+static bool is_loaded_unchanged(void)
 {
-    uint64_t h = 1;
-    for (size_t i = 0; i < n; i++) {
-        h = (h ^ list[i].bias) * 0x9e3779b97f4a7c15ull;
-        h = (h ^ list[i].name) * 0xc2b2ae3d27d4eb4full;
-        h = (h ^ list[i].dynamic) * 0x165667b19e3779f9ull;
-        h ^= h >> 31;
+    static struct link_map now[LOADED_BATCH];
+    struct iovec remote[LOADED_BATCH];
+    if (!nloaded || loaded[0].at != (uint64_t)(uintptr_t)_r_debug.r_map)
+        return false;
+    for (size_t done = 0; done < nloaded;) {
+        size_t n = nloaded - done < LOADED_BATCH ? nloaded - done : LOADED_BATCH;
+        struct iovec local = {now, n * sizeof *now};
+        for (size_t i = 0; i < n; i++)
+            remote[i] = (struct iovec){(void *)(uintptr_t)loaded[done + i].at, sizeof *now};
+        if (process_vm_readv(getpid(), &local, 1, remote, n, 0) != (ssize_t)local.iov_len)
+            return false;
+        for (size_t i = 0; i < n; i++)
+            if (memcmp(&now[i], &loaded[done + i].entry, sizeof *now) != 0)
+                return false;
+        done += n;
     }
-    return h;
+    return true;
 }
 
-/* ---- which images cannot be unloaded -----------------------------------------------------------
- */
+/* ---- which images cannot be unloaded --------------------------------------------------------- */
 
 static const char *base_name(const char *path)
 {
@@ -119,22 +132,23 @@ static struct cu__image *image_named(const struct cu__range *live, size_t n, con
 }
 
 /* The loader's list begins with what the program was started with, up to the loader itself. */
-static void mark_initial(const struct cu__range *live, size_t n, size_t nloaded)
+static void mark_initial(const struct cu__range *live, size_t n)
 {
     uint64_t loader = getauxval(AT_BASE);
     size_t last = nloaded;
     for (size_t i = 0; i < nloaded; i++)
-        if (loader && loaded[i].bias == loader)
+        if (loader && loaded[i].entry.l_addr == loader)
             last = i;
     for (size_t i = 0; i <= last && last < nloaded; i++)
         for (size_t k = 0; k < n; k++)
-            if (live[k].module->image->dynamic == loaded[i].dynamic && loaded[i].dynamic)
+            if (live[k].module->image->dynamic == (uint64_t)(uintptr_t)loaded[i].entry.l_ld &&
+                loaded[i].entry.l_ld)
                 set_permanent(live[k].module->image);
 }
 
-static void mark_permanent(const struct cu__range *live, size_t n, size_t nloaded)
+static void mark_permanent(const struct cu__range *live, size_t n)
 {
-    mark_initial(live, n, nloaded);
+    mark_initial(live, n);
     for (size_t i = 0; i < n; i++) {
         struct cu__image *image = live[i].module->image;
         if (image->is_main || image->is_vdso || image->is_nodelete)
@@ -157,8 +171,7 @@ static void mark_permanent(const struct cu__range *live, size_t n, size_t nloade
     }
 }
 
-/* ---- images ------------------------------------------------------------------------------------
- */
+/* ---- images ---------------------------------------------------------------------------------- */
 
 static bool remember_image(struct cu__image *image)
 {
@@ -273,8 +286,7 @@ static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
     return image ? image : keep(cu__image_of_code(m));
 }
 
-/* ---- tables ------------------------------------------------------------------------------------
- */
+/* ---- tables ---------------------------------------------------------------------------------- */
 
 static struct cu__table *table_of_same_build(const struct cu__image *image)
 {
@@ -371,8 +383,7 @@ bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc)
     return is_made;
 }
 
-/* ---- the scan ----------------------------------------------------------------------------------
- */
+/* ---- the scan -------------------------------------------------------------------------------- */
 
 static size_t collect(const struct cu__maps *maps, struct cu__range *out, uint64_t word)
 {
@@ -432,7 +443,7 @@ static void verify(const struct cu__range *live, size_t n, uint64_t word)
                               memory_order_release);
 }
 
-static int scan(size_t nloaded)
+static int scan(void)
 {
     struct cu__maps maps;
     int64_t start = now_ns();
@@ -447,7 +458,7 @@ static int scan(size_t nloaded)
     }
     atomic_store_explicit(&cu__is_unknown_seen, false, memory_order_relaxed);
     size_t n = collect(&maps, live, word);
-    mark_permanent(live, n, nloaded);
+    mark_permanent(live, n);
     verify(live, n, word);
     err = cu__modules_publish(live, n + add_gone(live, n));
     last_scan_cost_ns = now_ns() - start; /* tables are made once, looking is repeated */
@@ -461,13 +472,12 @@ static int scan(size_t nloaded)
     return err;
 }
 
-static bool is_scan_due(uint64_t loader_state, int64_t now)
+static bool is_scan_due(int64_t now)
 {
     int64_t pause = last_scan_cost_ns * RESCAN_COST_RATIO;
     if (pause < RESCAN_AFTER_NS)
         pause = RESCAN_AFTER_NS;
-    return last_scan_ns == 0 || loader_state != last_loader_state ||
-           cu_modules_epoch_sig() != last_epoch ||
+    return last_scan_ns == 0 || cu_modules_epoch_sig() != last_epoch || !is_loaded_unchanged() ||
            atomic_load_explicit(&cu__chunks_wanted, memory_order_relaxed) ||
            (atomic_load_explicit(&cu__is_unknown_seen, memory_order_relaxed) &&
             now - last_scan_ns >= pause);
@@ -477,13 +487,11 @@ int cu_stacks_prepare(void)
 {
     int err = 0;
     pthread_mutex_lock(&lock);
-    size_t n = read_loaded(loaded, LOADED_MAX);
-    uint64_t state = hash_loaded(loaded, n);
     int64_t start = now_ns();
-    if (is_scan_due(state, start)) {
+    if (is_scan_due(start)) {
         uint32_t epoch = cu_modules_epoch_sig();
-        err = scan(n);
-        last_loader_state = state;
+        read_loaded();
+        err = scan();
         last_epoch = epoch;
         last_scan_ns = now_ns();
         atomic_fetch_add_explicit(&total_ns, (uint64_t)(last_scan_ns - start),
@@ -493,8 +501,7 @@ int cu_stacks_prepare(void)
     return err;
 }
 
-/* ---- fork, figures -----------------------------------------------------------------------------
- */
+/* ---- fork, figures --------------------------------------------------------------------------- */
 
 static void before_fork(void)
 {

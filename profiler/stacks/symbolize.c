@@ -59,8 +59,7 @@ struct cu_symbolizer {
     size_t ncache, cache_slots;
 };
 
-/* ---- arena -------------------------------------------------------------------------------------
- */
+/* ---- arena ----------------------------------------------------------------------------------- */
 
 void *cu__arena_take(struct cu__arena *a, size_t n)
 {
@@ -88,8 +87,7 @@ char *cu__arena_string(struct cu__arena *a, const char *text, size_t n)
     return copy;
 }
 
-/* ---- finding files -----------------------------------------------------------------------------
- */
+/* ---- finding files --------------------------------------------------------------------------- */
 
 /* Is this file what the image was loaded from? */
 static bool is_same_file(const struct cu__elf *e, const struct cu__image *image)
@@ -169,8 +167,7 @@ static bool open_debug(struct cu__elf *e, const struct cu__elf *file, const stru
     return false;
 }
 
-/* ---- images ------------------------------------------------------------------------------------
- */
+/* ---- images ---------------------------------------------------------------------------------- */
 
 static void take_from_memory(struct cu_symbolizer *s, struct known_image *k)
 {
@@ -236,8 +233,7 @@ static struct known_image *image_of(struct cu_symbolizer *s, const struct cu__mo
     return k;
 }
 
-/* ---- one frame ---------------------------------------------------------------------------------
- */
+/* ---- one frame ------------------------------------------------------------------------------- */
 
 static const char *base_name(const char *path)
 {
@@ -309,8 +305,7 @@ static void resolve(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *o
     out->is_named = false;
 }
 
-/* ---- cache -------------------------------------------------------------------------------------
- */
+/* ---- cache ----------------------------------------------------------------------------------- */
 
 static size_t slot_of(const struct cu_symbolizer *s, cu_frame frame)
 {

@@ -30,8 +30,7 @@ static uint32_t *rule_slots; /* lock: prepare; open addressing, index + 1 */
 static uint32_t nrule_slots;
 static _Atomic uint64_t total_rows, total_bytes;
 
-/* ---- finding -----------------------------------------------------------------------------------
- */
+/* ---- finding --------------------------------------------------------------------------------- */
 
 const struct cu__rule *cu__rule_sig(uint32_t index)
 {
@@ -78,8 +77,7 @@ uint32_t cu__table_find_sig(const struct cu__table *t, uint32_t at)
     return at < row->at ? 0 : row->rule; /* rule 0 is NONE */
 }
 
-/* ---- rules -------------------------------------------------------------------------------------
- */
+/* ---- rules ----------------------------------------------------------------------------------- */
 
 static uint64_t hash_rule(const struct cu__rule *rule)
 {
@@ -151,8 +149,7 @@ uint32_t cu__rule_intern(const struct cu__rule *rule)
     return add_rule(rule, at) ? nrules - 1 : 1;
 }
 
-/* ---- making chunks -----------------------------------------------------------------------------
- */
+/* ---- making chunks --------------------------------------------------------------------------- */
 
 struct builder {
     uint64_t base;
@@ -259,8 +256,7 @@ bool cu__table_fill(struct cu__table *t, const struct cu__cfi *c, uint32_t chunk
     return is_made;
 }
 
-/* ---- making tables -----------------------------------------------------------------------------
- */
+/* ---- making tables --------------------------------------------------------------------------- */
 
 static int compare_refs(const void *a, const void *b)
 {

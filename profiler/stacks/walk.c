@@ -20,7 +20,6 @@
  */
 #include "internal.h"
 
-#include <string.h>
 #include <ucontext.h>
 
 /* A packed word: tag of pc, then what to do.
@@ -72,8 +71,10 @@ void cu_regs_from_context_sig(struct cu_regs *out, const void *context)
                             (uint64_t)r[REG_R14], (uint64_t)r[REG_R15]};
 }
 
-/* ---- finding a rule ----------------------------------------------------------------------------
- */
+/* What reads stacks reads between the objects that sanitizers know of. */
+#define READS_STACKS __attribute__((no_sanitize("address"), no_sanitize("thread")))
+
+/* ---- finding a rule -------------------------------------------------------------------------- */
 
 static const struct cu__rule frame_pointer_rule = {
     .kind = COPPER_RULE_CFA, .cfa_reg = COPPER_REG_BP, .cfa_off = 16, .ra = -1, .saved = {-2}};
@@ -152,12 +153,11 @@ static __attribute__((noinline)) uint64_t fill_cache_sig(uint64_t pc, const stru
     return word;
 }
 
-/* ---- the quick walker --------------------------------------------------------------------------
- */
+/* ---- the quick walker ------------------------------------------------------------------------ */
 
 /* Fills frames as long as everything is ordinary. true: it came to the root or to the last frame
  * there is room for; false: the full walker must redo it. */
-static bool walk_quick_sig(struct cu_walk *w, const struct cu__stack *s)
+READS_STACKS static bool walk_quick_sig(struct cu_walk *w, const struct cu__stack *s)
 {
     uint64_t sp = w->regs.sp, bp = w->regs.bp, pc = w->regs.pc;
     const uint64_t lo = s->lo, hi = s->hi;
@@ -201,8 +201,7 @@ static bool walk_quick_sig(struct cu_walk *w, const struct cu__stack *s)
     return true;
 }
 
-/* ---- the full walker ---------------------------------------------------------------------------
- */
+/* ---- the full walker ------------------------------------------------------------------------- */
 
 struct full {
     uint64_t pc;
@@ -229,11 +228,11 @@ static void store_full_sig(const struct full *f, struct cu_walk *w)
     w->is_call_site = f->is_call_site;
 }
 
-static bool read_stack_sig(const struct cu__stack *s, uint64_t at, uint64_t *out)
+READS_STACKS static bool read_stack_sig(const struct cu__stack *s, uint64_t at, uint64_t *out)
 {
     if ((at & 7) || at < s->lo || at >= s->hi || s->hi - at < 8)
         return false;
-    memcpy(out, (const void *)(uintptr_t)(at + s->delta), 8);
+    *out = *(const uint64_t *)(uintptr_t)(at + s->delta);
     return true;
 }
 

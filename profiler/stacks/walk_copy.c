@@ -43,8 +43,7 @@ struct step {
     bool is_found; /* the step was made from unwind information, not guessed */
 };
 
-/* ---- what libunwind asks -----------------------------------------------------------------------
- */
+/* ---- what libunwind asks --------------------------------------------------------------------- */
 
 static int find_proc_info(unw_addr_space_t space, unw_word_t pc, unw_proc_info_t *out, int need,
                           void *arg)
@@ -179,8 +178,7 @@ static void open_library(void)
         unwinder.space = unwinder.create(&accessors, 0);
 }
 
-/* ---- steps -------------------------------------------------------------------------------------
- */
+/* ---- steps ----------------------------------------------------------------------------------- */
 
 static bool read_regs(unw_cursor_t *c, struct cu_regs *out)
 {

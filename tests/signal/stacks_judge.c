@@ -45,8 +45,7 @@ static __thread struct stacks here;
 static __thread bool is_busy; /* the judge itself must not be judged */
 static _Atomic uint64_t judged, differences, neither, only_ours, finished_by_copy, total_frames;
 
-/* ---- the two walks -----------------------------------------------------------------------------
- */
+/* ---- the two walks --------------------------------------------------------------------------- */
 
 static void bounds_for(uint64_t sp, struct cu_walk *w)
 {
@@ -166,8 +165,7 @@ static void on_tick(int number, siginfo_t *info, void *context)
     errno = saved;
 }
 
-/* ---- stepping ----------------------------------------------------------------------------------
- */
+/* ---- stepping -------------------------------------------------------------------------------- */
 
 static bool is_stepping;
 
@@ -191,8 +189,7 @@ static void on_step(int number, siginfo_t *info, void *context)
         uc->uc_mcontext.gregs[REG_EFL] &= ~(greg_t)TRAP_FLAG;
 }
 
-/* ---- the functions -----------------------------------------------------------------------------
- */
+/* ---- the functions --------------------------------------------------------------------------- */
 
 static volatile long sink;
 
@@ -307,8 +304,7 @@ static void everything(void)
     signal_work();
 }
 
-/* ---- runs --------------------------------------------------------------------------------------
- */
+/* ---- runs ------------------------------------------------------------------------------------ */
 
 static bool begin_thread(void)
 {

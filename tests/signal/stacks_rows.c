@@ -49,8 +49,7 @@ static struct cu__cfi libc_cfi(struct found *f)
     return (struct cu__cfi){&cu__self_memory, f->base, f->limit, f->hdr};
 }
 
-/* ---- the judge ---------------------------------------------------------------------------------
- */
+/* ---- the judge ------------------------------------------------------------------------------- */
 
 static bool same_cfa(const struct cu__rule *rule, Dwarf_Frame *frame)
 {
@@ -155,8 +154,7 @@ static void every_row_of_libc(void **state)
     cu__table_free(t);
 }
 
-/* ---- corrupted bytes ---------------------------------------------------------------------------
- */
+/* ---- corrupted bytes ------------------------------------------------------------------------- */
 
 struct buffer {
     uint64_t base;

@@ -3,7 +3,7 @@
  * Purpose: names, lines and inlined calls of known addresses; modules and epochs.
  */
 #include <copper/stacks.h>
-#include <link.h>
+#include <dlfcn.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -86,16 +86,28 @@ static void inlined_calls_are_shown(void **state)
     cu_symbolizer_close(s);
 }
 
+/* libc's own, also where a sanitizer stands in front of it */
+static cu_frame frame_in_libc(const char *name)
+{
+    void *libc = dlopen("libc.so.6", RTLD_NOW | RTLD_LOCAL);
+    assert_non_null(libc);
+    uint64_t pc = (uint64_t)(uintptr_t)dlsym(libc, name);
+    assert_int_not_equal(pc, 0);
+    dlclose(libc);
+    return frame_at(pc + 1);
+}
+
+/* Of several names of one function the one that programs call it by, without its version. */
 static void libc_has_public_names(void **state)
 {
     (void)state;
-    struct cu_symbol symbol;
+    static const char *const names[] = {"qsort", "malloc", "printf", "putenv"};
     struct cu_symbolizer *s = cu_symbolizer_open();
-    cu_symbolize(s, frame_at(address((void (*)(void))qsort) + 1), &symbol);
-    assert_string_equal(symbol.lines[symbol.nlines - 1].function, "qsort");
-    cu_symbolize(s, frame_at(address((void (*)(void))malloc) + 1), &symbol);
-    assert_string_equal(symbol.lines[symbol.nlines - 1].function, "malloc");
-    assert_null(strchr(symbol.lines[symbol.nlines - 1].function, '@'));
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        struct cu_symbol symbol;
+        cu_symbolize(s, frame_in_libc(names[i]), &symbol);
+        assert_string_equal(symbol.lines[symbol.nlines - 1].function, names[i]);
+    }
     cu_symbolizer_close(s);
 }
 

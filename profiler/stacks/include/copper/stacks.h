@@ -46,9 +46,10 @@ enum cu_walk_end {
     COPPER_WALK_BAD,    /* contradiction: sp did not grow, or garbage pc */
 };
 
-/* A walk appends the frame of regs first, then its callers. When it ended in MISS, BOUNDS or BAD, regs
- * and is_call_site describe the last frame appended, whose caller could not be found: to go on with
- * wider bounds, take that frame back (n - 1) and walk again. After ROOT and DEPTH they mean nothing. */
+/* A walk appends the frame of regs first, then its callers. When it ended in MISS, BOUNDS or BAD,
+ * regs and is_call_site describe the last frame appended, whose caller could not be found: to go on
+ * with wider bounds, take that frame back (n - 1) and walk again. After ROOT and DEPTH they mean
+ * nothing. */
 struct cu_walk {
     struct cu_regs regs;  /* in: where to start. out: see above */
     uint64_t lo, hi;      /* in: memory that may be read, [lo, hi) */
@@ -74,8 +75,8 @@ uint32_t cu_modules_epoch_sig(void);
 /* ---- ordinary half ------------------------------------------------------------------------- */
 
 /* Finds new and vanished modules and prepares tables. Call before sampling starts and whenever
- * walks end in MISS. Serialised inside; cheap (one look at the loader's state) when nothing changed.
- * Not from signal handlers. 0, or -ENOMEM (then what is prepared stays usable). */
+ * walks end in MISS. Serialised inside; a few microseconds when nothing changed. Not from signal
+ * handlers. 0, or -ENOMEM (then what is prepared stays usable). */
 int cu_stacks_prepare(void);
 
 /* To be called around every dlclose, by whoever wraps it: closing before, closed after. Both only
