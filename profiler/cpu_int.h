@@ -52,7 +52,13 @@
 #define COPPER_SPAN_TICKS_MAX 16 /* more between two ticks: the signal was blocked, not the tick late */
 #define COPPER_HANDLER_NS_MAX 100000 /* a handler that took longer was interrupted itself */
 #define COPPER_COPY_MAX      (32u << 10) /* bytes of stack copied into a record */
-#define COPPER_SIGNAL_ROOM   1536 /* bytes an alternate stack must have left for a sample to be taken */
+/* Bytes an alternate stack must have left for a sample to be taken. The handler with all it calls needs
+ * some 1400 when optimised, as frames of -fstack-usage add up. */
+#ifdef NDEBUG
+#define COPPER_SIGNAL_ROOM 2048
+#else
+#define COPPER_SIGNAL_ROOM 12288 /* frames that nobody optimised, or that a sanitizer made larger */
+#endif
 
 /* ---- slots: one sampled thread each ---------------------------------------------------------- */
 
@@ -78,8 +84,10 @@ struct cu__slot {
     int32_t timer;              /* the kernel's id; lock: slots; the handler reads */
     uint32_t armed_scan;        /* lock: slots; the scan during which it was armed */
     uint64_t born_ticks;        /* collector; start time of the thread, 0: not looked up yet */
-    uint32_t blocked_looks;     /* collector; thorough scans in a row that found the signal blocked */
+    uint32_t blocked_looks;     /* collector; thorough scans in a row that found the signal
+                                 * blocked, and nothing delivered in between */
     int64_t cpu_looked_ns;      /* collector; the thread's clock at the last thorough scan */
+    uint64_t delivered_looked;  /* collector; counts.delivered at that scan */
     int32_t next_in_bucket;     /* lock: slots; -1: last */
     _Atomic uint64_t period_ns; /* any: atomic; of the timer by the thread's clock */
     _Atomic uint32_t ticks_left; /* handler; > 0: tick by tick */

@@ -330,17 +330,22 @@ __attribute__((noinline)) static void burn_on_signal_stack(int number)
     sink++;
 }
 
+#ifdef NDEBUG
 #define SMALL_STACK 8192
+#else
+#define SMALL_STACK 40960 /* frames are larger */
+#endif
 
 static void *burn_on_small_stacks(void *unused)
 {
     static _Thread_local char bytes[SMALL_STACK];
-    stack_t stack = {.ss_sp = bytes, .ss_size = SMALL_STACK};
-    CHECK(sigaltstack(&stack, NULL) == 0);
+    stack_t stack = {.ss_sp = bytes, .ss_size = SMALL_STACK}, old;
+    CHECK(sigaltstack(&stack, &old) == 0);
     while (!is_over) {
         raise(SIGUSR1);
         burn(1000000);
     }
+    CHECK(sigaltstack(&old, NULL) == 0);
     return unused;
 }
 
