@@ -8,20 +8,16 @@
 
 #define COPPER_ENV_NAMES(X)                                                                        \
     X(BUDGET)                                                                                      \
-    X(HANDOFF)                                                                                     \
     X(HTTP)                                                                                        \
-    X(LABELS)                                                                                      \
     X(LEAKCHECK)                                                                                   \
     X(MAXCOROUTINES)                                                                               \
     X(MAXPROCS)                                                                                    \
-    X(MAXTHREADS)                                                                                  \
     X(PRELOAD_FOLLOW)                                                                              \
     X(PRELOAD_HTTP)                                                                                \
     X(PRELOAD_NAMES)                                                                               \
     X(PRELOAD_PID)                                                                                 \
     X(PRELOAD_QUIET)                                                                               \
     X(PRELOAD_RECORD)                                                                              \
-    X(SCHED_SEED)                                                                                  \
     X(TEST_TIMEOUT)                                                                                \
     X(TOKEN_FILE)                                                                                  \
     /* where tests find the build */                                                               \

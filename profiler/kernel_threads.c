@@ -6,6 +6,7 @@
  */
 #include "kernel_threads.h"
 
+#include "frame_search.h"
 #include "profiles.h"
 
 #include <dirent.h>
@@ -30,7 +31,8 @@ struct mapping {
 struct cu__thread_reader {
     struct mapping *mappings; /* writable ones, ascending */
     size_t nmappings;
-    char *copy; /* COPPER_THREAD_COPY_MAX bytes */
+    char *copy;                    /* COPPER_THREAD_COPY_MAX bytes */
+    struct cu_symbolizer *symbols; /* opened when first needed */
 };
 
 /* System calls that threads wait in, by name. Anything else shows as "syscall". */
@@ -248,6 +250,9 @@ struct cu__thread_reader *cu__thread_reader_open(void)
 void cu__thread_reader_close(struct cu__thread_reader *r)
 {
     if (r) {
+        if (r->symbols) {
+            cu_symbolizer_close(r->symbols);
+        }
         free(r->copy);
         free(r->mappings);
         free(r);
@@ -326,6 +331,12 @@ unsigned cu__thread_walk(struct cu__thread_reader *r, struct cu__thread *t, uint
         .end = COPPER_WALK_MISS,
     };
     cu_stack_walk_copy(&w, r->copy, t->sp, n, epoch);
+    if (w.end != COPPER_WALK_ROOT && !r->symbols) {
+        r->symbols = cu_symbolizer_open();
+    }
+    if (w.end != COPPER_WALK_ROOT && r->symbols) {
+        cu__frame_search(&w, r->symbols, r->copy, t->sp, n, epoch);
+    }
     cu_frames_resolve(frames, w.n, epoch);
     return w.n;
 }
