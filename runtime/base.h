@@ -12,12 +12,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define likely(x)       __builtin_expect(!!(x), 1)
-#define unlikely(x)     __builtin_expect(!!(x), 0)
-#define noinline        __attribute__((noinline))
-#define must_use        __attribute__((warn_unused_result))
-#define cache_aligned   __attribute__((aligned(64)))
-#define ARRAY_LEN(a)    (sizeof(a) / sizeof((a)[0]))
+#define likely(x)                     __builtin_expect(!!(x), 1)
+#define unlikely(x)                   __builtin_expect(!!(x), 0)
+#define noinline                      __attribute__((noinline))
+#define must_use                      __attribute__((warn_unused_result))
+#define cache_aligned                 __attribute__((aligned(64)))
+#define ARRAY_LEN(a)                  (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, type, member) ((type *)((char *)(p)-offsetof(type, member)))
 
 #define load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)

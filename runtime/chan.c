@@ -4,8 +4,8 @@
  *
  * Design: a ring of values and two lists of waiters, in order of arrival, under one lock. A value
  * goes straight from a sender to a waiting receiver, and from a waiting sender to a receiver; the
- * receiver of a full buffer takes the oldest value and moves the first waiting sender's one into the
- * place that became free. So nothing is decided twice, and who is woken has what it waited for.
+ * receiver of a full buffer takes the oldest value and moves the first waiting sender's one into
+ * the place that became free. So nothing is decided twice, and who is woken has what it waited for.
  *
  * Invariants, outside of the lock:
  *   - receivers wait only while the buffer is empty and nobody sends
@@ -33,7 +33,7 @@ struct cu_chan {
     bool is_closed;             /* lock */
     struct cu__waiters senders; /* lock */
     struct cu__waiters receivers;
-    const struct cu_site *site; /* constant */
+    const struct cu_site *site;  /* constant */
     char name[COPPER_NAME_SIZE]; /* lock */
     char values[];
 };
@@ -119,8 +119,8 @@ static noinline int wait_in_thread(cu_chan *c, struct cu__waiters *list, void *v
     return cu__wait(&self, &why, &c->lock);
 }
 
-/* Waits in `list`; the lock is held, and given back. All tail calls for a coroutine, from cu_send and
- * cu_recv down to the switch. */
+/* Waits in `list`; the lock is held, and given back. All tail calls for a coroutine, from cu_send
+ * and cu_recv down to the switch. */
 static noinline int wait_in(cu_chan *c, struct cu__waiters *list, void *value,
                             enum cu_wait_reason reason)
 {

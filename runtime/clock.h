@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: a second clock beside cu_now(): the same one as of the last kernel tick, for "since when"
- * in reports. It is up to 4 ms late and costs a fraction of a precise reading, which on many machines
- * is the most expensive thing a switch could do.
+ * Purpose: a second clock beside cu_now(): the same one as of the last kernel tick, for "since
+ * when" in reports. It is up to 4 ms late and costs a fraction of a precise reading, which on many
+ * machines is the most expensive thing a switch could do.
  */
 #ifndef COPPER_RUNTIME_CLOCK_H
 #define COPPER_RUNTIME_CLOCK_H

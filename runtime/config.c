@@ -18,7 +18,8 @@
 #include "worker.h"
 
 /* The number in an environment variable, from 1 to max; fallback when unset or wrong. */
-static uint32_t number_from_env(const char *name, uint32_t max, uint32_t fallback, bool *is_reported)
+static uint32_t number_from_env(const char *name, uint32_t max, uint32_t fallback,
+                                bool *is_reported)
 {
     const char *text = getenv(name);
     if (text == NULL) {

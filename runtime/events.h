@@ -33,7 +33,7 @@ enum cu__event {
 #define COPPER_EVENT_ENUM(name, ...) CU__EVENT_##name,
     COPPER_EVENTS(COPPER_EVENT_ENUM)
 #undef COPPER_EVENT_ENUM
-    CU__EVENT_COUNT,
+        CU__EVENT_COUNT,
     /* not an event: some tool is attached, so time on a P is counted for each coroutine */
     CU__EVENT_ACCOUNT = CU__EVENT_COUNT,
 };

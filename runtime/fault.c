@@ -8,8 +8,8 @@
  * the same place as it would have without us, core file included. Every other fault goes to the
  * handler that was there before, or to the default action.
  *
- * The alternate stack is generous, because a registered stack printer runs on it; only pages that are
- * touched exist.
+ * The alternate stack is generous, because a registered stack printer runs on it; only pages that
+ * are touched exist.
  *
  * Signal safety: everything named _sig runs in the handler: no lock, no allocation.
  */

@@ -9,10 +9,10 @@
  * wake-up is a system call and costs more than the work it announces).
  *
  *   - At most half of the workers that hold a P spin: they look at all queues for a while.
- *   - Who puts work into a queue wakes a sleeping worker only if none spins: a spinning one will see
- *     it. The woken one counts as spinning from then on.
- *   - A spinning worker that found work stops spinning, and if work is left in sight and nobody else
- *     spins, wakes the next one. So wake-ups spread one by one, as long as there is work.
+ *   - Who puts work into a queue wakes a sleeping worker only if none spins: a spinning one will
+ * see it. The woken one counts as spinning from then on.
+ *   - A spinning worker that found work stops spinning, and if work is left in sight and nobody
+ * else spins, wakes the next one. So wake-ups spread one by one, as long as there is work.
  *
  * No wake-up is lost:
  *
@@ -26,9 +26,9 @@
  * submitter is the exchange of runnext, the lock of the global list, or a fence: runq.c.)
  *
  * Timers: among sleeping workers one is the keeper: it sleeps until the earliest deadline of all P.
- * Whoever leaves that role because there is work wakes another worker if one sleeps while timers are
- * pending, and that one becomes the keeper as it goes back to sleep; wakers choose the keeper last.
- * The barriers are described in timer.c.
+ * Whoever leaves that role because there is work wakes another worker if one sleeps while timers
+ * are pending, and that one becomes the keeper as it goes back to sleep; wakers choose the keeper
+ * last. The barriers are described in timer.c.
  *
  * A runnext is stolen only from a P that did not switch since the thief last looked, some
  * microseconds ago: normally its P runs it at once, with warm data; but if what runs there does not
@@ -341,8 +341,8 @@ static void sleep_idle(struct cu__m *m)
     }
 }
 
-/* Gives the P up and sleeps until there may be work; comes back with a P, spinning. False: work came
- * up while we were about to. */
+/* Gives the P up and sleeps until there may be work; comes back with a P, spinning. False: work
+ * came up while we were about to. */
 static bool rest(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;

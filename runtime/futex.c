@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: see futex.h. Deadlines are absolute: FUTEX_WAIT_BITSET takes them on the monotonic clock.
+ * Purpose: see futex.h. Deadlines are absolute: FUTEX_WAIT_BITSET takes them on the monotonic
+ * clock.
  */
 #include "futex.h"
 

@@ -15,8 +15,8 @@
 #include "registry.h"
 #include "report.h"
 #include "schedule.h"
-#include "stack.h"
 #include "spawn.h"
+#include "stack.h"
 #include "tls.h"
 
 /* Names are read by inspectors while they change: word by word. */
@@ -150,8 +150,8 @@ int cu_run(int (*fn)(void *), void *arg)
     }
     struct main_call call = {.fn = fn, .arg = arg};
     struct cu_go_options options = {COPPER_GO_OPTIONS, .name = "main"};
-    cu_id id = cu__spawn(&(struct cu__spawn){
-        .fn = run_main, .arg = &call, .options = &options, .is_main = true});
+    cu_id id = cu__spawn(
+        &(struct cu__spawn){.fn = run_main, .arg = &call, .options = &options, .is_main = true});
     if (id < 0) {
         return (int)id;
     }

@@ -9,8 +9,8 @@
  *
  * The object a claimed coroutine waits on may go away only after the coroutine was taken out of its
  * list. So it is described under the object's stripe, if the coroutine is still waiting then:
- *   - a channel is freed only by passing through its stripe, and only after who took the last waiter
- *     out has returned, which includes having readied it: we would see PENDING;
+ *   - a channel is freed only by passing through its stripe, and only after who took the last
+ * waiter out has returned, which includes having readied it: we would see PENDING;
  *   - a mutex is used by the waiter itself after it was woken, and a claimed waiter does not run;
  *   - the waiters of a wait group are taken out under the stripe: we would see is_queued false.
  *

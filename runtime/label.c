@@ -2,8 +2,8 @@
  *
  * Purpose: label sets: immutable, interned, alive for ever.
  *
- * Design: setting a label builds the new set in a buffer on the stack, looks it up among all sets by
- * content and adds it if it is new. Equal sets are one object, so tools compare pointers.
+ * Design: setting a label builds the new set in a buffer on the stack, looks it up among all sets
+ * by content and adds it if it is new. Equal sets are one object, so tools compare pointers.
  *
  * Concurrency: sets.lock guards the table; a set is never changed once it is in it. A set's pointer
  * is stored with release order, for inspectors that read it while its coroutine runs.

@@ -3,9 +3,9 @@
  * Purpose: waiting and readying: the only place where a coroutine changes between WAITING and
  * RUNNABLE.
  *
- * Design: whoever waits links its struct cu__waiter into the object's list, under the object's lock,
- * and parks; the lock is given back after it has left its stack, so a waker that finds it in the
- * list finds it WAITING. A plain thread uses such a record too and sleeps on a word in it.
+ * Design: whoever waits links its struct cu__waiter into the object's list, under the object's
+ * lock, and parks; the lock is given back after it has left its stack, so a waker that finds it in
+ * the list finds it WAITING. A plain thread uses such a record too and sleeps on a word in it.
  *
  * Invariants: a waiter is taken out of its list exactly once, under the lock; who took it out wakes
  * it exactly once, after giving the lock back.

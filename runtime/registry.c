@@ -18,10 +18,10 @@
 
 static struct {
     struct cu__lock lock;
-    struct cu__g *free;      /* lock */
-    uint32_t count;          /* writer: lock; any: atomic */
-    uint32_t limit;          /* constant once started */
-    cu_id first_id;          /* constant in a process: ids of a child go on above its parent's */
+    struct cu__g *free; /* lock */
+    uint32_t count;     /* writer: lock; any: atomic */
+    uint32_t limit;     /* constant once started */
+    cu_id first_id;     /* constant in a process: ids of a child go on above its parent's */
     struct cu__g *chunks[CHUNKS]; /* written once each, before count passes them */
 } registry = {.limit = COPPER_COROUTINES_MAX};
 

@@ -2,9 +2,9 @@
  *
  * Purpose: all control blocks: where they live, ids, finding and walking them.
  *
- * Design: slots live in chunks that are never given back, so that any id and any pointer ever handed
- * out can be looked at. id = generation * 2^24 + slot + 1: one compare tells a stale one, and the
- * first coroutines of a program are called 1, 2, 3.
+ * Design: slots live in chunks that are never given back, so that any id and any pointer ever
+ * handed out can be looked at. id = generation * 2^24 + slot + 1: one compare tells a stale one,
+ * and the first coroutines of a program are called 1, 2, 3.
  */
 #ifndef COPPER_RUNTIME_REGISTRY_H
 #define COPPER_RUNTIME_REGISTRY_H

@@ -2,9 +2,9 @@
  *
  * Purpose: see report.h.
  *
- * Design: each report is put together in a buffer on the stack and written with write(2), so that it
- * also works in a signal handler and with any lock held. A library that can name frames registers a
- * printer; without it the program counter alone is given.
+ * Design: each report is put together in a buffer on the stack and written with write(2), so that
+ * it also works in a signal handler and with any lock held. A library that can name frames
+ * registers a printer; without it the program counter alone is given.
  *
  * Signal safety: print_* and the _sig functions use no stdio and no allocation. The printer decides
  * for itself; the process is about to die.

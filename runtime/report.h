@@ -7,7 +7,8 @@
 
 #include "types.h"
 
-/* Reports the calling coroutine or thread, its stack if somebody registered a printer, and aborts. */
+/* Reports the calling coroutine or thread, its stack if somebody registered a printer, and aborts.
+ */
 __attribute__((noreturn, cold, format(printf, 1, 2))) void cu__misuse(const char *format, ...);
 /* Reports without ending the program: it can go on. */
 __attribute__((cold, format(printf, 1, 2))) void cu__complain(const char *format, ...);

@@ -129,8 +129,7 @@ static uint32_t grab(struct cu__p *p, struct cu__p *victim)
     }
 }
 
-struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next,
-                             uint32_t *count)
+struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next, uint32_t *count)
 {
     /* p's ring is empty: a thief has run out of work, so there is room for half a ring */
     uint32_t got = grab(p, victim);

@@ -3,8 +3,8 @@
  * Purpose: queues of runnable coroutines: a bounded ring with a runnext slot for each P, and one
  * global list.
  *
- * Concurrency: only the owner of a P puts into its ring (tail); the owner and thieves take (head, by
- * CAS). runnext changes by atomic exchange. The global list has the scheduler's lock.
+ * Concurrency: only the owner of a P puts into its ring (tail); the owner and thieves take (head,
+ * by CAS). runnext changes by atomic exchange. The global list has the scheduler's lock.
  */
 #ifndef COPPER_RUNTIME_RUNQ_H
 #define COPPER_RUNTIME_RUNQ_H

@@ -5,12 +5,13 @@
  *
  * Design: a coroutine that stops chooses its successor itself, on its own stack, from the queues
  * that are near, and switches to it directly: one switch and no detour over a scheduler stack. Only
- * when nothing is near does it switch to the thread's own stack, where find_work.c steals, spins and
- * sleeps (worker.c has that loop).
+ * when nothing is near does it switch to the thread's own stack, where find_work.c steals, spins
+ * and sleeps (worker.c has that loop).
  *
  * Invariants: a coroutine is made visible to others (queued, or findable by a waker) only after its
- * stack is no longer in use: the leaver notes in m->after what is to be done, and whoever arrives on
- * that M does it first of all (cu__arrived, called by the switch). So nobody can run a coroutine that is still running.
+ * stack is no longer in use: the leaver notes in m->after what is to be done, and whoever arrives
+ * on that M does it first of all (cu__arrived, called by the switch). So nobody can run a coroutine
+ * that is still running.
  *
  * Rejected: a scheduler stack for every switch (twice the price); publishing first and letting the
  * taker wait until the stack is free (a waiter on every wake-up path).
@@ -206,7 +207,7 @@ static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind k
     } else if (EVENT_ON(EXITED)) {
         cu__emit_exited(g->id, index);
     }
-    if (unlikely(g->stack->guard == COPPER_GUARD_CANARY)) {
+    if (unlikely(g->has_canary)) {
         cu__stack_check(g);
     }
 }

@@ -7,9 +7,10 @@
 
 #include "types.h"
 
-/* sched.c: leaves m's coroutine, the caller, as `kind` says, and runs others; returns when it runs again
- * (YIELD with nobody else to run: at once). Parks. `unlock` is for PARK, see struct cu__after. The
- * result is the waiter's. To be called as a tail call where speed matters: switch_x86_64.S. */
+/* sched.c: leaves m's coroutine, the caller, as `kind` says, and runs others; returns when it runs
+ * again (YIELD with nobody else to run: at once). Parks. `unlock` is for PARK, see struct
+ * cu__after. The result is the waiter's. To be called as a tail call where speed matters:
+ * switch_x86_64.S. */
 int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock);
 /* From the thread's own stack: runs g, returns when the M runs out of coroutines. */
 void cu__run(struct cu__m *m, struct cu__g *g);

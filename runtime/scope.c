@@ -16,8 +16,8 @@
  * the scheduler's lock, by whoever lists the last P as idle: a P is listed only with empty queues,
  * and while all are idle only a plain thread can change anything, which is not "by itself".
  *
- * Concurrency: scopes.lock guards the list of scopes, their references and the waiters. A scope lives
- * while it has members, is somebody's current one, or is what somebody will go back to.
+ * Concurrency: scopes.lock guards the list of scopes, their references and the waiters. A scope
+ * lives while it has members, is somebody's current one, or is what somebody will go back to.
  */
 #include <copper/inspect.h>
 #include <copper/time.h>
@@ -160,8 +160,8 @@ static bool everything_is_idle(void)
         return true;
     }
     cu__lock_take(&s->lock);
-    bool is_idle = s->idle_count == s->procs && s->global_count == 0 &&
-                   load_seq(&s->inspecting_count) == 0;
+    bool is_idle =
+        s->idle_count == s->procs && s->global_count == 0 && load_seq(&s->inspecting_count) == 0;
     for (uint32_t i = 0; i < s->procs && is_idle; i++) {
         is_idle = load_relaxed(&s->ps[i].timers.counted) == 0;
     }

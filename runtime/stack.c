@@ -17,13 +17,13 @@
  * in TRIM_EVERY that returns to a P's list has pages deeper than KEEP_BYTES given back, if it has
  * any: that bounds what one deep excursion costs at the price of one system call in so many.
  *
- * The first frame of neighbouring stacks starts at different offsets in the page ("colours"). All at
- * the same offset they would share one set of the first-level cache, and switching would miss. The
- * colours span three quarters of a page, so that a coroutine that uses little touches one page.
+ * The first frame of neighbouring stacks starts at different offsets in the page ("colours"). All
+ * at the same offset they would share one set of the first-level cache, and switching would miss.
+ * The colours span three quarters of a page, so that a coroutine that uses little touches one page.
  *
- * Invariants: for each class capacity >= reserved + what the P's caches may hold back. What a P holds
- * as credit is part of reserved.
- * Concurrency: a P's cache belongs to its owner; everything else has stacks.lock.
+ * Invariants: for each class capacity >= reserved + what the P's caches may hold back. What a P
+ * holds as credit is part of reserved. Concurrency: a P's cache belongs to its owner; everything
+ * else has stacks.lock.
  */
 #include "stack.h"
 
@@ -38,16 +38,16 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define PAGE_BYTES    4096u
-#define SLAB_STACKS   1024u                  /* of the default class, for one mapping */
-#define SLAB_BYTES    ((size_t)512 << 20)    /* the most address space of a slab of many stacks */
-#define KEEP_BYTES    (16u * 1024)
-#define TRIM_EVERY    512u
-#define WARM_MAX      256u                   /* free stacks with pages in the global list */
-#define COLOURS       64u
-#define COLOUR_STEP   48u                    /* keeps %rsp aligned to 16 */
-#define CANARY        0x6b63617473207563u
-#define CLASSES       (COPPER_STACK_CLASS_MAX + 1)
+#define PAGE_BYTES  4096u
+#define SLAB_STACKS 1024u               /* of the default class, for one mapping */
+#define SLAB_BYTES  ((size_t)512 << 20) /* the most address space of a slab of many stacks */
+#define KEEP_BYTES  (16u * 1024)
+#define TRIM_EVERY  512u
+#define WARM_MAX    256u /* free stacks with pages in the global list */
+#define COLOURS     64u
+#define COLOUR_STEP 48u /* keeps %rsp aligned to 16 */
+#define CANARY      0x6b63617473207563u
+#define CLASSES     (COPPER_STACK_CLASS_MAX + 1)
 
 /* Where the next stacks of a class are cut from. */
 struct slab {
@@ -74,7 +74,7 @@ uint32_t cu__stack_class(size_t size)
         return COPPER_STACK_CLASS_DEFAULT;
     }
     while (class <= COPPER_STACK_CLASS_MAX && ((size_t)1 << class) < size) {
-        class++;
+        class ++;
     }
     return class <= COPPER_STACK_CLASS_MAX ? class : 0;
 }
@@ -91,7 +91,8 @@ static int add_slab(uint32_t class)
     count = count > SLAB_STACKS ? SLAB_STACKS : count ? count : 1;
     for (; count; count /= 2) {
         /* descriptors first: one mapping serves both */
-        size_t head = (count * sizeof(struct cu__stack) + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
+        size_t head =
+            (count * sizeof(struct cu__stack) + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
         char *base = mmap(NULL, head + count * stride(class), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED) {
@@ -251,7 +252,8 @@ void cu__stack_attach(struct cu__p *p, struct cu__g *g)
     stack->next = NULL;
     stack->is_cold = false;
     store_release(&g->stack, stack); /* pairs with inspectors' loads: lo and hi are there */
-    if (unlikely(stack->guard == COPPER_GUARD_CANARY)) {
+    g->has_canary = stack->guard == COPPER_GUARD_CANARY;
+    if (unlikely(g->has_canary)) {
         *(uint64_t *)(void *)stack->lo = CANARY;
     }
     put_first_frame(g);

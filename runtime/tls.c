@@ -6,8 +6,8 @@
 
 #define INITIAL_EXEC __attribute__((tls_model("initial-exec")))
 /* Neither inlined nor looked into: the empty asm keeps the result from being thought constant. */
-#define ACCESSOR     noinline
-#define OPAQUE()     __asm__ volatile("" ::: "memory")
+#define ACCESSOR noinline
+#define OPAQUE() __asm__ volatile("" ::: "memory")
 
 static INITIAL_EXEC __thread struct {
     struct cu__m *m;

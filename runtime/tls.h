@@ -2,10 +2,10 @@
  *
  * Purpose: the runtime's thread-locals.
  *
- * Design: one structure, in the initial-exec model, so that a signal handler may read it (nothing is
- * ever allocated by the access). It is reached only through functions that are never inlined: after
- * a park a coroutine may be on another thread, and a compiler that saw through them would keep
- * using the old thread's address.
+ * Design: one structure, in the initial-exec model, so that a signal handler may read it (nothing
+ * is ever allocated by the access). It is reached only through functions that are never inlined:
+ * after a park a coroutine may be on another thread, and a compiler that saw through them would
+ * keep using the old thread's address.
  */
 #ifndef COPPER_RUNTIME_TLS_H
 #define COPPER_RUNTIME_TLS_H
@@ -14,7 +14,8 @@
 
 /* The calling worker; NULL on a plain thread. */
 struct cu__m *cu__m(void);
-/* The calling coroutine; NULL on a plain thread. (The scheduler's own stack calls no public door.) */
+/* The calling coroutine; NULL on a plain thread. (The scheduler's own stack calls no public door.)
+ */
 struct cu__g *cu__g_self(void);
 void cu__m_set(struct cu__m *m);
 

@@ -49,14 +49,14 @@
 #include "lock.h"
 #include "switch.h"
 
-#define COPPER_PROCS_MAX      256u          /* P */
-#define COPPER_COROUTINES_MAX (1u << 24)    /* G: slots that an id can name */
-#define COPPER_RUNQ_SIZE      256u          /* G in the ring of a P; a power of two */
-#define COPPER_NAME_SIZE      32u           /* bytes, with the end */
-#define COPPER_FAIR_TICKS     61u           /* every so many, the global queue goes first */
-#define COPPER_TIMER_TICKS    16u           /* every so many, the clock is read */
-#define COPPER_ALL_TIMERS_TICKS 256u     /* every so many, the timers of all P; of the above */
-#define COPPER_NO_WAKE        INT64_MAX     /* no timer */
+#define COPPER_PROCS_MAX        256u       /* P */
+#define COPPER_COROUTINES_MAX   (1u << 24) /* G: slots that an id can name */
+#define COPPER_RUNQ_SIZE        256u       /* G in the ring of a P; a power of two */
+#define COPPER_NAME_SIZE        32u        /* bytes, with the end */
+#define COPPER_FAIR_TICKS       61u        /* every so many, the global queue goes first */
+#define COPPER_TIMER_TICKS      16u        /* every so many, the clock is read */
+#define COPPER_ALL_TIMERS_TICKS 256u       /* every so many, the timers of all P; of the above */
+#define COPPER_NO_WAKE          INT64_MAX  /* no timer */
 
 struct cu__m;
 struct cu__p;
@@ -107,30 +107,31 @@ struct cu__wait {
 /* Fields marked "any" are read by inspectors while G runs: relaxed atomics, and checked against
  * the id afterwards. */
 struct cu__g {
-    uint32_t state;            /* any: atomic, gstate.h */
-    uint32_t slot;             /* constant */
+    uint32_t state;             /* any: atomic, gstate.h */
+    uint32_t slot;              /* constant */
     struct cu__context context; /* owner: who runs or claims G */
-    struct cu__stack *stack;   /* any; NULL before the first run */
-    struct cu__g *next;        /* lock: of the list it is in */
-    void (*entry)(void *);     /* any */
+    struct cu__stack *stack;    /* any; NULL before the first run */
+    struct cu__g *next;         /* lock: of the list it is in */
+    void (*entry)(void *);      /* any */
     void *arg;
-    cu_id id;                  /* any; 0 when dead */
-    cu_id parent;              /* any */
-    const struct cu_site *site; /* any */
+    cu_id id;                       /* any; 0 when dead */
+    cu_id parent;                   /* any */
+    const struct cu_site *site;     /* any */
     const struct cu_labels *labels; /* any */
-    struct cu__scope *scope;   /* owner */
-    uint64_t scope_id;         /* any */
-    struct cu_wg *wg;          /* owner; told when G ends */
-    int64_t since_ns;          /* any */
-    int64_t created_ns;        /* any; while dead: the next id */
-    int64_t run_ns;            /* any; time on a P while somebody counts */
-    struct cu__wait wait;      /* owner */
-    struct cu__waiter waiter;  /* in an object's list while it waits there */
+    struct cu__scope *scope;        /* owner */
+    uint64_t scope_id;              /* any */
+    struct cu_wg *wg;               /* owner; told when G ends */
+    int64_t since_ns;               /* any */
+    int64_t created_ns;             /* any; while dead: the next id */
+    int64_t run_ns;                 /* any; time on a P while somebody counts */
+    struct cu__wait wait;           /* owner */
+    struct cu__waiter waiter;       /* in an object's list while it waits there */
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int saved_errno;
     uint8_t stack_class;
-    bool is_daemon, is_main;   /* any */
+    bool has_canary;         /* owner; its stack has no guard pages */
+    bool is_daemon, is_main; /* any */
 };
 
 /* What to do with the G that was just left, once its stack is no longer in use. */
@@ -165,16 +166,16 @@ struct cu__counters { /* writer: who owns the P; read by anybody */
  * the P is never lost or doubled. What is declared "owner" below may be touched by that M alone.
  */
 struct cu__p {
-    struct cu__m *owner; /* any: atomic, by CAS */
-    uint32_t index;      /* constant */
-    uint32_t tick;       /* writer: owner; counts coroutines run */
-    int64_t clock_ns;      /* owner: last reading, for states that need no exact time */
-    int64_t switched_ns;   /* owner: when the current G began to run, while somebody counts */
+    struct cu__m *owner;       /* any: atomic, by CAS */
+    uint32_t index;            /* constant */
+    uint32_t tick;             /* writer: owner; counts coroutines run */
+    int64_t clock_ns;          /* owner: last reading, for states that need no exact time */
+    int64_t switched_ns;       /* owner: when the current G began to run, while somebody counts */
     enum cu_ready_cause cause; /* owner: how the last picked G was found */
-    uint64_t random;     /* owner */
-    uint32_t is_picking;  /* writer: owner; read by who opens an inspection */
-    struct cu__stack *stacks; /* owner: warm stacks of the default size */
-    struct cu__g *free_gs; /* owner */
+    uint64_t random;           /* owner */
+    uint32_t is_picking;       /* writer: owner; read by who opens an inspection */
+    struct cu__stack *stacks;  /* owner: warm stacks of the default size */
+    struct cu__g *free_gs;     /* owner */
     uint32_t stacks_count, stack_credits, free_gs_count, trim_tick; /* owner */
     int64_t busy_since_ns; /* any: when it last found work; 0 while idle */
     struct cu__counters counters;

@@ -2,10 +2,11 @@
  *
  * Purpose: the wait group.
  *
- * Design: one word holds the counter (upper half, signed) and the number of waiters (lower half), so
- * that whoever brings the counter to zero knows in the same instruction whether anybody waits, and
- * touches the group no more if not: it may be gone. With waiters, the step to zero is made under the
- * stripe and takes all of them out together with it, so that nobody who comes later is among them.
+ * Design: one word holds the counter (upper half, signed) and the number of waiters (lower half),
+ * so that whoever brings the counter to zero knows in the same instruction whether anybody waits,
+ * and touches the group no more if not: it may be gone. With waiters, the step to zero is made
+ * under the stripe and takes all of them out together with it, so that nobody who comes later is
+ * among them.
  */
 #include <copper/sync.h>
 #include <errno.h>
@@ -107,8 +108,7 @@ cu_id cu_wg_go_site(cu_wg *wg, void (*fn)(void *), void *arg, const struct cu_si
 {
     struct cu_go_options options = {COPPER_GO_OPTIONS, .site = site};
     cu_wg_add(wg, 1);
-    cu_id id = cu__spawn(
-        &(struct cu__spawn){.fn = fn, .arg = arg, .options = &options, .wg = wg});
+    cu_id id = cu__spawn(&(struct cu__spawn){.fn = fn, .arg = arg, .options = &options, .wg = wg});
     if (id < 0) {
         cu_wg_add(wg, -1);
     }

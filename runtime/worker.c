@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the life of the worker threads (M): started all at once with the first coroutine, as many
- * as there are P; each then runs the loop below until the process ends.
+ * Purpose: the life of the worker threads (M): started all at once with the first coroutine, as
+ * many as there are P; each then runs the loop below until the process ends.
  *
  * Signals: a worker blocks everything that the program might have meant for its own threads. Left
  * open are SIGPROF, by which profilers sample what workers run, and the synchronous ones, which
@@ -36,6 +36,7 @@ static struct {
     struct cu__lock lock; /* held while starting */
     uint32_t gate;        /* any: atomic; workers wait on it until the outcome is known */
     bool is_atfork_set;   /* lock */
+    sigset_t mask;        /* lock; of the thread that started the workers */
 } starter;
 
 enum { GATE_CLOSED = 0, GATE_RUN = 1, GATE_GIVE_UP = 2 };
@@ -96,7 +97,8 @@ static int start_threads(struct cu__sched *s)
     sigset_t mask;
     uint32_t started = 0;
     sigfillset(&mask);
-    static const int left_open[] = {SIGPROF, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT};
+    static const int left_open[] = {SIGPROF, SIGSEGV, SIGBUS, SIGFPE,
+                                    SIGILL,  SIGTRAP, SIGSYS, SIGABRT};
     for (size_t i = 0; i < ARRAY_LEN(left_open); i++) {
         sigdelset(&mask, left_open[i]);
     }
@@ -105,6 +107,7 @@ static int start_threads(struct cu__sched *s)
         return -error;
     }
     pthread_attr_setsigmask_np(&attr, &mask);
+    pthread_sigmask(SIG_SETMASK, NULL, &starter.mask);
     store_seq(&starter.gate, GATE_CLOSED);
     for (; started < s->procs && !error; started++) {
         struct cu__m *m = &s->ms[started];
@@ -152,7 +155,11 @@ static void after_fork(void)
 {
     memset(&cu__sched, 0, sizeof(cu__sched));
     starter.lock.word = 0;
-    cu__m_set(NULL);
+    if (cu__m()) {
+        /* no worker any more, and what it may exec must not be deaf */
+        pthread_sigmask(SIG_SETMASK, &starter.mask, NULL);
+        cu__m_set(NULL);
+    }
     cu__lock_after_fork();
     cu__registry_after_fork();
     cu__stack_after_fork();

@@ -7,14 +7,14 @@
 
 #include "types.h"
 
-/* config.c: the number of P: COPPER_MAXPROCS, or the CPUs that affinity and the cgroup's quota leave
- * us; at least 1, at most COPPER_PROCS_MAX. Complains once about a bad value. */
+/* config.c: the number of P: COPPER_MAXPROCS, or the CPUs that affinity and the cgroup's quota
+ * leave us; at least 1, at most COPPER_PROCS_MAX. Complains once about a bad value. */
 uint32_t cu__config_procs(void);
 /* The most coroutines: COPPER_MAXCOROUTINES. */
 uint32_t cu__config_coroutines(void);
 
-/* fault.c: the process-wide handler; once. An alternate stack for the calling thread; NULL on want of
- * memory. */
+/* fault.c: the process-wide handler; once. An alternate stack for the calling thread; NULL on want
+ * of memory. */
 void cu__fault_install(void);
 void *cu__fault_stack_install(void);
 

@@ -342,6 +342,9 @@ static int run_fork(void *unused)
     cu_id before = cu_self();
     pid_t pid = fork();
     if (pid == 0) {
+        sigset_t mask;
+        pthread_sigmask(SIG_SETMASK, NULL, &mask);
+        check(!sigismember(&mask, SIGTERM) && !sigismember(&mask, SIGCHLD));
         check(cu_self() == 0);
         check(cu_run(run_small, NULL) == 20);
         return 5; /* the main coroutine of the parent: ends the child with this status */
@@ -416,7 +419,8 @@ static int run_masks(void *unused)
     (void)unused;
     sigset_t mask;
     pthread_sigmask(SIG_SETMASK, NULL, &mask);
-    check(sigismember(&mask, SIGUSR1) && sigismember(&mask, SIGTERM) && sigismember(&mask, SIGALRM));
+    check(sigismember(&mask, SIGUSR1) && sigismember(&mask, SIGTERM) &&
+          sigismember(&mask, SIGALRM));
     check(!sigismember(&mask, SIGPROF) && !sigismember(&mask, SIGSEGV));
     char name[16];
     pthread_getname_np(pthread_self(), name, sizeof(name));

@@ -9,8 +9,8 @@
  * stacks.
  *
  * usage: runtime_stress [SECONDS [SEED]]
- * The seed of each round is printed when something is wrong; with it the round's program (though not
- * its interleaving) comes back.
+ * The seed of each round is printed when something is wrong; with it the round's program (though
+ * not its interleaving) comes back.
  */
 #include <copper/chan.h>
 #include <copper/go.h>
@@ -48,13 +48,13 @@ static uint64_t round_seed;
 static struct round {
     cu_chan *channels[CHANNELS];
     cu_mutex mutexes[MUTEXES];
-    uint64_t counts[MUTEXES]; /* guarded by the mutex of the same index */
+    uint64_t counts[MUTEXES];   /* guarded by the mutex of the same index */
     uint64_t expected[MUTEXES]; /* atomic */
     cu_wg workers, drainers;
-    uint64_t tokens;            /* atomic: handed out */
-    uint64_t spawned, ended;    /* atomic */
+    uint64_t tokens;             /* atomic: handed out */
+    uint64_t spawned, ended;     /* atomic */
     uint8_t arrived[TOKENS_MAX]; /* atomic */
-} *r;
+} * r;
 
 static uint64_t next_random(uint64_t *state)
 {

@@ -3,9 +3,9 @@
  * Purpose: the protocols of the scheduler, step by step, in every order of steps.
  *
  * A model is a set of actors, each a small program of atomic steps over shared words. The test runs
- * every interleaving, depth first, and checks what must hold in each state and at the end. The first
- * model uses the runtime's own transition function; the others restate the arguments in find_work.c
- * and barrier.c.
+ * every interleaving, depth first, and checks what must hold in each state and at the end. The
+ * first model uses the runtime's own transition function; the others restate the arguments in
+ * find_work.c and barrier.c.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -251,7 +251,8 @@ static void no_wake_up_is_lost(void **state)
 }
 
 /* ---- barrier.c: a worker with a store buffer, and an inspector. a: is_picking, b: claims_open,
- * c: state (0 runnable, 1 running, 2 claimed), d, e: the worker's buffered stores of a and c ---- */
+ * c: state (0 runnable, 1 running, 2 claimed), d, e: the worker's buffered stores of a and c ----
+ */
 
 enum { EMPTY = 0, BUFFERED = 1 };
 

@@ -210,8 +210,8 @@ static void reasons_have_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events_arrive),           cmocka_unit_test(time_is_counted_while_attached),
-        cmocka_unit_test(refusals),                cmocka_unit_test(detach_waits_for_events),
+        cmocka_unit_test(events_arrive),      cmocka_unit_test(time_is_counted_while_attached),
+        cmocka_unit_test(refusals),           cmocka_unit_test(detach_waits_for_events),
         cmocka_unit_test(reasons_have_texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

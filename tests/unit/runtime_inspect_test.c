@@ -101,7 +101,8 @@ COROUTINE_TEST(facts_of_waiting_ones)
     cu_mutex_unlock(&mutex);
     cu_wg_add(&wg, -2);
     expect(cu_quiesce(0, 5 * COPPER_SEC) == 0);
-    expect(look_up(&search, a) == NULL && look_up(&search, b) == NULL && look_up(&search, c) == NULL);
+    expect(look_up(&search, a) == NULL && look_up(&search, b) == NULL &&
+           look_up(&search, c) == NULL);
     cu_chan_unref(chan);
     return 0;
 }
@@ -253,9 +254,12 @@ static void statistics(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(facts_of_waiting_ones), cmocka_unit_test(facts_of_others),
-        cmocka_unit_test(large_stacks),          cmocka_unit_test(scopes_hold_descendants),
-        cmocka_unit_test(quiesce_times_out),     cmocka_unit_test(from_a_plain_thread),
+        cmocka_unit_test(facts_of_waiting_ones),
+        cmocka_unit_test(facts_of_others),
+        cmocka_unit_test(large_stacks),
+        cmocka_unit_test(scopes_hold_descendants),
+        cmocka_unit_test(quiesce_times_out),
+        cmocka_unit_test(from_a_plain_thread),
         cmocka_unit_test(statistics),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

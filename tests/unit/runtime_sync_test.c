@@ -12,7 +12,7 @@
 static struct {
     cu_mutex mutex;
     cu_wg wg;
-    int64_t count; /* guarded by mutex */
+    int64_t count;   /* guarded by mutex */
     uint32_t inside; /* atomic */
     bool overlapped; /* guarded by mutex */
 } s;
@@ -134,8 +134,8 @@ COROUTINE_TEST(exit_counts_as_done)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mutex_excludes),       cmocka_unit_test(try_lock),
-        cmocka_unit_test(nobody_starves),       cmocka_unit_test(wait_group_wakes_all),
+        cmocka_unit_test(mutex_excludes),      cmocka_unit_test(try_lock),
+        cmocka_unit_test(nobody_starves),      cmocka_unit_test(wait_group_wakes_all),
         cmocka_unit_test(exit_counts_as_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

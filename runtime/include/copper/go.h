@@ -11,9 +11,18 @@
  *
  * Rule for every call documented as *parking*: the coroutine may continue on another thread. Never
  * use errno or the address of a thread-local obtained before it: compilers cache those addresses.
+ * errno's value is each coroutine's own; read it in a function that does not park. The
+ * floating-point environment (rounding mode, exception masks) is the thread's and does not follow
+ * the coroutine.
  *
  * After fork() the child has only its calling thread: inherited coroutines are gone, and the
- * runtime starts afresh at the next cu_run or cu_go.
+ * runtime starts afresh at the next cu_run or cu_go. A coroutine that forked goes on in the child
+ * as a plain thread would; if its function returns there, the child ends as by exit(0), or, for the
+ * function of a cu_run, with the value returned.
+ *
+ * The threads that run coroutines block all signals but SIGPROF and those that an instruction
+ * raises. fork() in a coroutine gives the child the mask of the thread that started the runtime;
+ * with posix_spawn() and what is built on it (system, popen) set the child's mask yourself.
  */
 #ifndef COPPER_GO_H
 #define COPPER_GO_H
@@ -45,10 +54,11 @@ struct cu_site {
 typedef int64_t cu_id;
 
 struct cu_go_options {
-    size_t size;               /* sizeof(struct cu_go_options): set by COPPER_GO_OPTIONS */
-    size_t stack_size;         /* bytes of address space; 0 means the default, 256 KiB */
-    const char *name;          /* copied, cut to 31 bytes; NULL means none */
-    bool daemon;               /* serves others for ever: never reported as stranded */
+    size_t size;                /* sizeof(struct cu_go_options): set by COPPER_GO_OPTIONS */
+    size_t stack_size;          /* usable bytes, rounded up to a power of two; 0 means the default,
+                                   256 KiB; at most 1 GiB. Only what is touched costs memory. */
+    const char *name;           /* copied, cut to 31 bytes; NULL means none */
+    bool daemon;                /* serves others for ever: never reported as stranded */
     const struct cu_site *site; /* spawn site; NULL means unknown */
 };
 #define COPPER_GO_OPTIONS .size = sizeof(struct cu_go_options)
@@ -60,16 +70,16 @@ struct cu_go_options {
 int cu_run(int (*fn)(void *), void *arg);
 
 /* Starts fn(arg) as a coroutine. Returns its id, or -ENOMEM / -EAGAIN when address space, memory or
- * the configured number of coroutines (COPPER_MAXCOROUTINES) is used up. From coroutines and from
- * plain threads (starts the runtime if need be); not from signal handlers. Does not block.
- * The result may be ignored. */
+ * the configured number of coroutines (COPPER_MAXCOROUTINES, by default 2^24; less a few hundred
+ * for each P) is used up. From coroutines and from plain threads (starts the runtime if need be);
+ * not from signal handlers. Does not block. The result may be ignored. */
 cu_id cu_go(void (*fn)(void *), void *arg);
 cu_id cu_go_with(void (*fn)(void *), void *arg, const struct cu_go_options *options);
 cu_id cu_go_site(void (*fn)(void *), void *arg, const struct cu_site *site);
 #define cu_go(fn, arg) cu_go_site((fn), (arg), COPPER_SITE())
 
-/* Lets others run: the caller goes to the end of the global queue. Parks. On a plain thread:
- * sched_yield. */
+/* Lets others run: the caller goes to the end of its P's queue; with nobody else to run it returns
+ * at once. Parks. On a plain thread: sched_yield. */
 void cu_yield(void);
 
 /* Ends the calling coroutine at once; nothing above it on its stack runs. Not from plain threads

@@ -21,7 +21,7 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
-#define COPPER_HOOKS_VERSION 1u
+#define COPPER_HOOKS_VERSION   1u
 #define COPPER_HOOK_TABLES_MAX 8
 
 /* Why a coroutine waits: enum suffix, text as shown in dumps, profiles and leak reports. One list,
@@ -41,7 +41,7 @@ enum cu_wait_reason {
 #define COPPER_WAIT_ENUM(name, text) COPPER_WAIT_##name,
     COPPER_WAIT_REASONS(COPPER_WAIT_ENUM)
 #undef COPPER_WAIT_ENUM
-    COPPER_WAIT_COUNT
+        COPPER_WAIT_COUNT
 };
 
 /* The text of a reason; "unknown" for a number out of range. Any context. */
@@ -76,7 +76,8 @@ struct cu_hooks {
 };
 
 /* Attaches. The table is not copied: it must live until detached. 0; -EINVAL (version or size);
- * -ENOSPC over COPPER_HOOK_TABLES_MAX. From any thread or coroutine, before the runtime starts too. */
+ * -ENOSPC over COPPER_HOOK_TABLES_MAX. From any thread or coroutine, before the runtime starts too.
+ */
 int cu_hooks_attach(const struct cu_hooks *hooks, void *tool);
 /* Detaches and waits out a grace period. Not from within a hook. 0, -ENOENT. */
 int cu_hooks_detach(const struct cu_hooks *hooks, void *tool);

@@ -3,9 +3,9 @@
  * copper/inspect.h: what exists now, for tools. A stable interface.
  *
  * Live coroutines can be visited without stopping the world: one parked or runnable coroutine at a
- * time is claimed, so that its stack stands still while the visitor reads it; a waker that meets the
- * claim leaves a note and the visitor's side readies the coroutine afterwards. Coroutines that run
- * are reported without registers.
+ * time is claimed, so that its stack stands still while the visitor reads it; a waker that meets
+ * the claim leaves a note and the visitor's side readies the coroutine afterwards. Coroutines that
+ * run are reported without registers.
  */
 #ifndef COPPER_INSPECT_H
 #define COPPER_INSPECT_H
@@ -56,23 +56,26 @@ struct cu_saved_regs {
 struct cu_g_info {
     uint32_t size; /* sizeof(struct cu_g_info) of the runtime: fields beyond it do not exist */
     cu_id id;
-    cu_id parent;               /* who spawned it, 0: a plain thread */
-    char name[32];              /* "" when it has none */
+    cu_id parent;  /* who spawned it, 0: a plain thread */
+    char name[32]; /* "" when it has none */
     enum cu_g_state state;
     enum cu_wait_reason reason; /* WAITING only */
-    int64_t since_ns;           /* when the state began */
+    int64_t since_ns;           /* when the state began, as of the kernel tick before (4 ms); for
+                                   RUNNABLE and RUNNING when its P last looked at the clock */
     int64_t deadline_ns;        /* WAITING only: will wake by itself then; 0: never by itself */
     struct cu_object_info object;
     const struct cu_site *site; /* spawn site; NULL: unknown */
     void (*entry)(void *);      /* the function that was spawned */
     const struct cu_labels *labels;
-    uint64_t scope;             /* see cu_scope_enter; 0: none */
-    int64_t cpu_ns;             /* CPU time used so far, to the last switch */
-    int64_t created_ns;
+    uint64_t scope;     /* see cu_scope_enter; 0: none */
+    int64_t cpu_ns;     /* time on a P to its last switch, counted while any tool is
+                           attached through hooks.h: a clock reading at each switch is
+                           worth more than the switch */
+    int64_t created_ns; /* as of the kernel tick before */
     bool is_daemon;
-    bool is_main;               /* function of a cu_run */
-    bool has_regs;              /* regs and stack are valid: it stands still during the visit */
-    bool is_started;            /* false: never ran; its stack is not attached yet */
+    bool is_main;    /* function of a cu_run */
+    bool has_regs;   /* regs and stack are valid: it stands still during the visit */
+    bool is_started; /* false: never ran; its stack is not attached yet */
     struct cu_saved_regs regs;
     uint64_t stack_lo, stack_hi; /* usable stack, [lo, hi) */
 };
@@ -102,12 +105,12 @@ void cu_inspect_here(struct cu_here *out);
 struct cu_runtime_stats {
     uint32_t size;
     int32_t maxprocs;
-    uint64_t live, created, exited;     /* coroutines */
-    uint64_t switches, parks, steals;   /* steals: coroutines stolen */
-    uint64_t threads;                   /* worker threads alive */
-    uint64_t running_ns;                /* time that Ps were running coroutines, summed over P */
-    uint64_t spinning_ns;               /* time that workers looked for work */
-    char guard_mode[24];                /* "madvise", "mprotect", "canary" */
+    uint64_t live, created, exited;   /* coroutines */
+    uint64_t switches, parks, steals; /* steals: coroutines stolen */
+    uint64_t threads;                 /* worker threads alive */
+    uint64_t running_ns;              /* time that Ps were running coroutines, summed over P */
+    uint64_t spinning_ns;             /* time that workers looked for work */
+    char guard_mode[24];              /* "madvise", "mprotect", "canary" */
 };
 void cu_runtime_stats(struct cu_runtime_stats *out);
 
@@ -119,7 +122,9 @@ void cu_scope_leave(uint64_t previous);
 
 /* Waits until nothing can happen any more by itself among the coroutines of a scope (0: all): each
  * is parked with no deadline, or gone. No sleeping and no polling while coroutines run. The caller
- * is not counted. 0; -ETIMEDOUT after timeout_ns. Parks, or blocks a plain thread. */
+ * is not counted, nor are others that wait here. Coroutines outside of the scope and plain threads
+ * may still wake its members: who wants to be sure waits for scope 0, or asks again.
+ * 0; -ETIMEDOUT after timeout_ns. Parks, or blocks a plain thread. */
 int cu_quiesce(uint64_t scope, int64_t timeout_ns);
 
 /* Fatal reports (stack overflow, misuse) print what the runtime knows by itself. A library that can
