@@ -105,11 +105,17 @@ static void look_closely(struct cu__slot *slot, pid_t tid, int64_t *blocked_ns)
     }
     slot->born_ticks = born;
     int64_t cpu = cu__clock_ns(cu__thread_clock(tid));
-    if (slot->blocked_looks > 0 && cpu > slot->cpu_looked_ns) {
+    /* the C library blocks all signals for moments, in pthread_create for one: a thread that got a
+     * signal meanwhile can be sampled */
+    uint64_t delivered = atomic_load_explicit(&slot->counts.delivered, memory_order_relaxed);
+    bool is_silent = delivered == slot->delivered_looked;
+    slot->delivered_looked = delivered;
+    if (slot->blocked_looks > 0 && is_silent && cpu > slot->cpu_looked_ns) {
         *blocked_ns += cpu - slot->cpu_looked_ns;
     }
     slot->cpu_looked_ns = cpu;
-    slot->blocked_looks = blocks_signal(tid, cu__signal_number()) ? slot->blocked_looks + 1 : 0;
+    bool blocks = blocks_signal(tid, cu__signal_number());
+    slot->blocked_looks = !blocks ? 0 : is_silent ? slot->blocked_looks + 1 : 1;
 }
 
 static void look_at_thread(pid_t tid, uint32_t scan, bool is_thorough, int64_t *blocked_ns)

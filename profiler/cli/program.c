@@ -56,7 +56,8 @@ int cu__program_find(const char *name, char path[PATH_MAX])
     int worst = ENOENT;
     for (const char *at = folders ? folders : COPPER_FALLBACK_PATH;; at++) {
         size_t n = strcspn(at, ":");
-        int length = snprintf(path, PATH_MAX, "%.*s%s%s", (int)n, at, n ? "/" : "", name);
+        int length = n ? snprintf(path, PATH_MAX, "%.*s/%s", (int)n, at, name)
+                       : snprintf(path, PATH_MAX, "./%s", name); /* an empty entry is this folder */
         if (*name != '\0' && length > 0 && length < PATH_MAX) {
             int error = executable_error(path);
             if (!error) {

@@ -12,7 +12,8 @@
 #define COPPER_NS_PER_SECOND  INT64_C(1000000000)
 #define COPPER_WINDOW_FIRST   (100 * COPPER_NS_PER_MS)
 #define COPPER_WINDOW_LONGEST COPPER_NS_PER_SECOND
-#define COPPER_LOOK_INTERVAL  (5 * COPPER_NS_PER_MS) /* for a process that does not serve yet */
+#define COPPER_LOOK_FIRST     (2 * COPPER_NS_PER_MS) /* for a process that does not serve yet */
+#define COPPER_LOOK_LONGEST   (64 * COPPER_NS_PER_MS)
 
 int64_t cu__now_ns(void)
 {
@@ -24,7 +25,12 @@ int64_t cu__now_ns(void)
 void cu__windows_begin(struct cu__windows *w, pid_t pid, int hz)
 {
     *w = (struct cu__windows){
-        .pid = pid, .hz = hz, .length_ns = COPPER_WINDOW_FIRST, .limit_ns = INT64_MAX};
+        .pid = pid,
+        .hz = hz,
+        .length_ns = COPPER_WINDOW_FIRST,
+        .look_ns = COPPER_LOOK_FIRST,
+        .limit_ns = INT64_MAX,
+    };
 }
 
 nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WINDOWS_MAX])
@@ -62,6 +68,15 @@ static void merge(struct cu__windows *w, const char *body, size_t n)
     }
 }
 
+/* Looks for the process again, in a while that grows: it may be another program now, or none that
+ * serves. */
+static void look_later(struct cu__windows *w)
+{
+    w->is_serving = false;
+    w->next_ns = cu__now_ns() + w->look_ns;
+    w->look_ns = 2 * w->look_ns < COPPER_LOOK_LONGEST ? 2 * w->look_ns : COPPER_LOOK_LONGEST;
+}
+
 static void finish_window(struct cu__windows *w, struct cu__window *each)
 {
     const char *body;
@@ -69,10 +84,12 @@ static void finish_window(struct cu__windows *w, struct cu__window *each)
     char error[COPPER_CLI_ERROR_MAX];
     if (cu__fetch_body(&each->fetch, &body, &n, error) == 0) {
         merge(w, body, n);
+        w->look_ns = COPPER_LOOK_FIRST;
     } else {
-        lose(w, error);
-        w->is_serving = false; /* another program may serve under this pid now */
-        w->next_ns = cu__now_ns();
+        if (each->fetch.is_connected) { /* else the address is that of a program that has gone */
+            lose(w, error);
+        }
+        look_later(w);
     }
     cu__fetch_end(&each->fetch);
     each->is_open = false;
@@ -128,7 +145,7 @@ static void go_on(struct cu__windows *w, int64_t now)
     if (!w->is_serving) {
         w->is_serving = cu__target_by_pid(w->pid, &w->target);
         if (!w->is_serving) {
-            w->next_ns = now + COPPER_LOOK_INTERVAL;
+            look_later(w);
             return;
         }
         w->was_served = true;

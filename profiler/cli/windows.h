@@ -38,6 +38,7 @@ struct cu__windows {
     bool is_stopping; /* no new windows */
     int64_t next_ns;  /* when to begin the next window, or to look for the process again */
     int64_t length_ns;
+    int64_t look_ns;  /* how long to wait before the next look for the process */
     int64_t limit_ns; /* no window beyond this time; INT64_MAX: none */
     struct cu__window window[COPPER_WINDOWS_MAX];
     struct cu__gathered gathered; /* what has come so far; the caller frees it */
