@@ -172,7 +172,6 @@ static void end_slot(struct cu__slot *slot)
     unlink_slot(slot);
     atomic_fetch_add_explicit(&slot->generation, 1, memory_order_seq_cst);
     atomic_store_explicit(&slot->state, COPPER_SLOT_ENDED, memory_order_relaxed);
-
 }
 
 /* lock: slots. An ended slot without records and without a handler in it becomes free. */
@@ -183,30 +182,13 @@ static bool free_if_done(struct cu__slot *slot)
     }
     /* pairs with the exchange in the handler: once the generation has moved, a handler that is not in
      * the slot now will turn away. The ring is looked at after that. */
-    if (atomic_load_explicit(&slot->is_busy, memory_order_seq_cst) || cu__ring_peek(&slot->ring)) {
+    if (atomic_load_explicit(&slot->is_busy, memory_order_seq_cst) ||
+        !cu__ring_is_empty(&slot->ring)) {
         return false;
     }
     atomic_store_explicit(&slot->state, COPPER_SLOT_FREE, memory_order_relaxed);
     free_slots[nfree++] = (uint32_t)(slot - cu__slots);
     return true;
-}
-
-/* lock: slots. A thread that begins looks at the next few slots for threads that have ended: a program
- * that makes threads faster than the collector looks for them runs out of slots otherwise. */
-static void reap_some(void)
-{
-    static uint32_t hand;
-    uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
-    for (uint32_t i = 0; i < COPPER_REAP && used > 0; i++) {
-        hand = hand + 1 < used ? hand + 1 : 0;
-        struct cu__slot *slot = &cu__slots[hand];
-        pid_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
-        if (atomic_load_explicit(&slot->state, memory_order_relaxed) == COPPER_SLOT_ARMED &&
-            syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH) {
-            end_slot(slot);
-        }
-        free_if_done(slot);
-    }
 }
 
 static struct cu__slot *arm_thread(pid_t tid)
@@ -256,6 +238,24 @@ __attribute__((no_sanitize("thread"))) void cu__thread_started(void)
 {
 }
 #else
+/* lock: slots. A thread that begins looks at the next few slots for threads that have ended: a program
+ * that makes threads faster than the collector looks for them runs out of slots otherwise. */
+static void reap_some(void)
+{
+    static uint32_t hand;
+    uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
+    for (uint32_t i = 0; i < COPPER_REAP && used > 0; i++) {
+        hand = hand + 1 < used ? hand + 1 : 0;
+        struct cu__slot *slot = &cu__slots[hand];
+        pid_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
+        if (atomic_load_explicit(&slot->state, memory_order_relaxed) == COPPER_SLOT_ARMED &&
+            syscall(SYS_tgkill, getpid(), tid, 0) != 0 && errno == ESRCH) {
+            end_slot(slot);
+        }
+        free_if_done(slot);
+    }
+}
+
 void cu__thread_started(void)
 {
     /* a thread that does not see the start of sampling yet is found in /proc */

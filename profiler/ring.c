@@ -77,3 +77,11 @@ void cu__ring_consume(struct cu__ring *ring, const struct cu__record *record)
     /* pairs with the load in cu__ring_reserve_sig */
     atomic_store_explicit(&ring->read, read + record->size, memory_order_release);
 }
+
+bool cu__ring_is_empty(const struct cu__ring *ring)
+{
+    /* read first: it never passes what is written, so equal means empty at that moment. Pairs with the
+     * store in cu__ring_consume: whoever empties the ring is done with its records */
+    uint64_t read = atomic_load_explicit(&ring->read, memory_order_acquire);
+    return read == atomic_load_explicit(&ring->written, memory_order_acquire);
+}

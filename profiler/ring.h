@@ -69,6 +69,8 @@ void cu__ring_commit_sig(struct cu__ring *ring, const struct cu__record *record)
 /* The oldest record not consumed yet, NULL: none. */
 const struct cu__record *cu__ring_peek(struct cu__ring *ring);
 void cu__ring_consume(struct cu__ring *ring, const struct cu__record *record);
+/* Whether all that was written has been consumed. From any thread: consumes nothing itself. */
+bool cu__ring_is_empty(const struct cu__ring *ring);
 
 /* The stack bytes of a record. */
 static inline const void *cu__record_copy(const struct cu__record *record)
