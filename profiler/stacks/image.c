@@ -208,6 +208,9 @@ struct cu__image *cu__image_of_code(const struct cu__map *map)
         image->path = strdup("[jit]");
         image->is_jit = true;
         image->bias = 0;
+        /* code of this kind grows and is split all the time: one image stands for a whole block */
+        image->base = map->start & ~(uint64_t)(COPPER_JIT_BLOCK - 1);
+        image->limit = (map->limit + COPPER_JIT_BLOCK - 1) & ~(uint64_t)(COPPER_JIT_BLOCK - 1);
     }
     image->soname = strdup("");
     if (!image->path || !image->soname || !make_hex(image)) {

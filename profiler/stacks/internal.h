@@ -27,7 +27,8 @@
 #define COPPER_RULES_MAX       (1u << 20)
 #define COPPER_RULES_PER_BLOCK 1024u
 #define COPPER_MODULES_MAX     65535u
-#define COPPER_PC_MIN          0x1000u /* nothing is executable in the first page */
+#define COPPER_JIT_BLOCK       (64ull << 20) /* bytes: code without a file is told apart by this much */
+#define COPPER_PC_MIN          0x1000u       /* nothing is executable in the first page */
 #define COPPER_PC_LIMIT        (1ull << 47)
 
 /* ---- rules ----------------------------------------------------------------------------------- */

@@ -200,13 +200,17 @@ static struct cu__image *known_image(const struct cu__map *first)
     return NULL;
 }
 
-static struct cu__image *known_code(const struct cu__map *map)
+static struct cu__image *known_code(const struct cu__map *map, const struct cu__image *like)
 {
     for (size_t i = nimages; i-- > 0;) {
         struct cu__image *image = images[i];
-        if (!image->is_elf && image->base == map->start && image->limit == map->limit &&
+        if (image->is_elf || image->is_jit != like->is_jit)
+            continue;
+        if (image->is_jit && image->base <= map->start && image->limit >= map->limit)
+            return image;
+        if (!image->is_jit && image->base == map->start && image->limit == map->limit &&
             image->inode == map->inode && image->dev == map->dev &&
-            (image->is_jit || strcmp(image->path, map->path) == 0))
+            strcmp(image->path, map->path) == 0)
             return image;
     }
     return NULL;
@@ -282,8 +286,12 @@ static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
         if (image->is_elf && m->start >= image->base && m->limit <= image->limit)
             return image;
     }
-    struct cu__image *image = known_code(m);
-    return image ? image : keep(cu__image_of_code(m));
+    struct cu__image *code = cu__image_of_code(m);
+    struct cu__image *image = code ? known_code(m, code) : NULL;
+    if (!image)
+        return keep(code);
+    cu__image_free(code);
+    return image;
 }
 
 /* ---- tables ---------------------------------------------------------------------------------- */
@@ -395,7 +403,9 @@ static size_t collect(const struct cu__maps *maps, struct cu__range *out, uint64
         struct cu__image *image = image_for(maps, i, out, n, word);
         if (!image)
             continue;
-        struct cu__module *module = cu__module_add(image, m->start, m->limit, m->offset);
+        struct cu__module *module = image->is_jit
+                                        ? cu__module_add(image, image->base, image->limit, 0)
+                                        : cu__module_add(image, m->start, m->limit, m->offset);
         if (module)
             out[n++] = (struct cu__range){m->start, m->limit, module};
     }
@@ -421,7 +431,7 @@ static size_t add_gone(struct cu__range *ranges, size_t n)
         if (!gone->image->is_elf || !gone->image->build_id_n || is_permanent(gone->image))
             continue;
         for (size_t i = 0; i < n + added && heir != gone; i++)
-            if (overlaps(&ranges[i].module->public, gone->public.start, gone->public.limit))
+            if (overlaps(&gone->public, ranges[i].start, ranges[i].limit))
                 heir = ranges[i].module;
         if (heir == gone)
             continue; /* it is there */

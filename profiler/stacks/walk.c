@@ -102,14 +102,15 @@ static __attribute__((noinline)) const struct cu__rule *search_rule_sig(uint64_t
         atomic_store_explicit(&rule_cache[cache_index_sig(pc)],
                               pc >> CACHE_BITS << TAG_SHIFT |
                                   (uint64_t)m->public.id << MODULE_SHIFT | rule,
-                              memory_order_relaxed);
+                              memory_order_release);
     return cu__rule_sig(rule);
 }
 
 static inline const struct cu__rule *find_rule_sig(uint64_t pc, const struct cu__stack *s,
                                                    uint32_t *module)
 {
-    uint64_t word = atomic_load_explicit(&rule_cache[cache_index_sig(pc)], memory_order_relaxed);
+    /* pairs with the store above: whoever sees the word sees the rule it names */
+    uint64_t word = atomic_load_explicit(&rule_cache[cache_index_sig(pc)], memory_order_acquire);
     if (word >> TAG_SHIFT != pc >> CACHE_BITS)
         return search_rule_sig(pc, s, module);
     *module = (uint32_t)(word >> MODULE_SHIFT) & MODULE_MAX;
