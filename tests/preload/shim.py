@@ -11,10 +11,10 @@ from support import BUILD, PROGRAMS, SHIM, check, environment, equal, finish, ru
 
 EXPORTS = {"pthread_create", "thrd_create", "dlclose"}
 # glibc and musl both have these; weak ones may be absent
-USED = {"access", "dladdr", "dlerror", "dlopen", "dlsym", "environ", "__environ", "getpid", "memcmp",
-        "memcpy", "memmove", "memset", "program_invocation_short_name", "__progname", "secure_getenv",
-        "snprintf", "strcmp", "strcpy", "strcspn", "strlen", "strncmp", "strrchr", "strtol", "write",
-        "__errno_location"}
+USED = {"access", "bcmp", "dladdr", "dlerror", "dlopen", "dlsym", "environ", "__environ", "getpid",
+        "memcmp", "memcpy", "memmove", "memset", "program_invocation_short_name", "__progname",
+        "secure_getenv", "snprintf", "strcmp", "strcpy", "strcspn", "strlen", "strncmp", "strrchr",
+        "strtol", "write", "__errno_location"}
 
 
 def tool(*command):
