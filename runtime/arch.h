@@ -19,6 +19,17 @@ static inline void cu__cpu_relax(void)
     __builtin_ia32_pause();
 }
 
+/* Whether a bit of *word is set, in one test and one branch: compilers load an atomic word first.
+ * The load is relaxed. */
+__attribute__((always_inline)) static inline bool cu__bit_is_set(const uint32_t *word,
+                                                                 const uint32_t bit)
+{
+    __asm__ goto("testl %1, %0\n\tjnz %l2" : : "m"(*word), "i"(bit) : "cc" : is_set);
+    return false;
+is_set:
+    return true;
+}
+
 /* What cu__switch leaves at the top of a stack that does not run, lowest address first. */
 struct cu__switch_frame {
     uint64_t r15, r14, r13, r12, bx, bp, pc;

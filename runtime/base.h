@@ -15,6 +15,7 @@
 #define likely(x)                     __builtin_expect(!!(x), 1)
 #define unlikely(x)                   __builtin_expect(!!(x), 0)
 #define noinline                      __attribute__((noinline))
+#define hidden                        __attribute__((visibility("hidden"))) /* data: no detour over the GOT */
 #define must_use                      __attribute__((warn_unused_result))
 #define cache_aligned                 __attribute__((aligned(64)))
 #define ARRAY_LEN(a)                  (sizeof(a) / sizeof((a)[0]))

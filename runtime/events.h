@@ -9,6 +9,7 @@
 #ifndef COPPER_RUNTIME_EVENTS_H
 #define COPPER_RUNTIME_EVENTS_H
 
+#include "arch.h"
 #include "types.h"
 
 /* Event, parameters after `tool` and `now`, arguments. One list makes bits and emitters. */
@@ -38,9 +39,9 @@ enum cu__event {
     CU__EVENT_ACCOUNT = CU__EVENT_COUNT,
 };
 
-extern uint32_t cu__events_on; /* any: atomic; bit i: event i */
+extern hidden uint32_t cu__events_on; /* any: atomic; bit i: event i */
 
-#define EVENT_ON(name) unlikely(load_relaxed(&cu__events_on) & (1u << CU__EVENT_##name))
+#define EVENT_ON(name) unlikely(cu__bit_is_set(&cu__events_on, 1u << CU__EVENT_##name))
 
 #define COPPER_UNWRAP(...) __VA_ARGS__
 #define COPPER_EVENT_DECLARE(name, member, parameters, ...)                                        \

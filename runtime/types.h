@@ -231,6 +231,6 @@ struct cu__sched {
     struct cu__p *ps;                         /* constant once started */
     struct cu__m *ms;                         /* constant once started */
 };
-extern struct cu__sched cu__sched;
+extern hidden struct cu__sched cu__sched;
 
 #endif
