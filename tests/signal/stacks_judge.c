@@ -293,8 +293,30 @@ static void vfork_work(void)
     sink += child;
 }
 
+/* Its frame is described by an expression that only libunwind evaluates: rsp + N, then + 8. */
+__asm__(".text\n"
+        ".type exotic_frame, @function\n"
+        "exotic_frame:\n"
+        "    .cfi_startproc\n"
+        "    .cfi_escape 0x0f, 4, 0x77, 0, 0x38, 0x22\n"
+        "    sub $8, %rsp\n"
+        "    .cfi_escape 0x0f, 4, 0x77, 8, 0x38, 0x22\n"
+        "    call *%rdi\n"
+        "    add $8, %rsp\n"
+        "    .cfi_escape 0x0f, 4, 0x77, 0, 0x38, 0x22\n"
+        "    ret\n"
+        "    .cfi_endproc\n"
+        ".size exotic_frame, . - exotic_frame\n");
+void exotic_frame(void (*f)(void));
+
+static __attribute__((noinline)) void below_exotic_frame(void)
+{
+    sink += many_registers(1, 2, 3, 4, 5, 6);
+}
+
 static void everything(void)
 {
+    exotic_frame(below_exotic_frame);
     recursive(6);
     judge_realigned(&sink);
     libc_work();
@@ -422,13 +444,20 @@ int main(int argc, char **argv)
         step();
     else
         at_random(atof(argv[2]));
+    struct cu_stacks_stats stats;
+    cu_stacks_stats(&stats);
     printf(
         "%llu stacks judged, %llu frames: %llu differ from libunwind's; %llu (%.3f %%) have wrong "
-        "unwind information, %llu only we could finish, %llu were finished off a copy\n",
+        "unwind information, %llu only we could finish, %llu were finished off a copy "
+        "with %llu steps of libunwind\n",
         (unsigned long long)judged, (unsigned long long)total_frames,
         (unsigned long long)differences, (unsigned long long)neither,
         100.0 * (double)neither / (double)(judged ? judged : 1), (unsigned long long)only_ours,
-        (unsigned long long)finished_by_copy);
+        (unsigned long long)finished_by_copy, (unsigned long long)stats.libunwind_steps);
+    if (is_step && stats.libunwind_steps == 0) {
+        fprintf(stderr, "nothing was left to libunwind\n");
+        return 1;
+    }
     if (judged < (is_step ? 20000u : 100u)) {
         fprintf(stderr, "too few stacks were judged\n");
         return 1;
