@@ -421,6 +421,7 @@ void cu__run_close(struct cu__run *run)
     take_counts(&run->after);
     cu__threads_note_blocked(run);
     run->nstacks = table.nstacks;
+    run->table_bytes = cu__stack_table_bytes(&table);
     unlink_run(run);
     pthread_cond_signal(&wanted_changed); /* the last window ends the collector */
     pthread_mutex_unlock(&lock);

@@ -236,7 +236,7 @@ static void comment_on_losses(struct cu_pprof *p, const struct cu__run *run,
             (long long)(sums->count * (int64_t)run->period_ns));
     comment(p, "# unnamed: %.2f %% of the time has a leaf that no symbol covers", 100 * unnamed);
     comment(p, "# table: %u stacks, %llu KiB", run->nstacks,
-            (unsigned long long)(cu__stack_table_bytes(cu__run_stacks()) >> 10));
+            (unsigned long long)(run->table_bytes >> 10));
     uint64_t refused = b->timers.refused - a->timers.refused;
     if (refused) {
         comment(p,

@@ -195,6 +195,7 @@ struct cu__run {
     uint64_t *ticks;     /* by stack number, samples by tick */
     uint64_t span_ns, spans; /* of these: sum and number of pairs, see above */
     uint32_t nstacks;    /* stacks there were at the end */
+    uint64_t table_bytes; /* what they took */
     int hz_min, hz_max;  /* the sampler's rates meanwhile */
     struct cu__run_counts before, after;
     bool is_taken_over;  /* somebody replaced our handler meanwhile */

@@ -286,7 +286,9 @@ static void take_sample_sig(uint64_t cookie, int overrun, const ucontext_t *cont
         return;
     }
     uint32_t generation = (uint32_t)(cookie >> 16);
-    if (atomic_load_explicit(&slot->generation, memory_order_seq_cst) == generation) {
+    /* the state pairs with the release in arm_slot: what was set up for this use is there */
+    if (atomic_load_explicit(&slot->generation, memory_order_seq_cst) == generation &&
+        atomic_load_explicit(&slot->state, memory_order_acquire) == COPPER_SLOT_ARMED) {
         record_sig(slot, overrun, context);
     }
     atomic_store_explicit(&slot->is_busy, false, memory_order_release);

@@ -23,18 +23,18 @@
 #include <unistd.h>
 
 static atomic_bool is_over;
-static volatile uint64_t sink;
+static atomic_ulong sink;
 
 /* The unit of work: some microseconds. */
 #define BURN(name)                                                                                 \
     __attribute__((noinline)) static void name(int units)                                          \
     {                                                                                              \
-        uint64_t x = sink | 1;                                                                     \
+        uint64_t x = (uint64_t)units | 1;                                                                     \
         for (int i = 0; i < units * 1000; i++) {                                                   \
             x = x * 6364136223846793005u + 1442695040888963407u;                                   \
             __asm__ volatile("# " #name : "+r"(x)); /* so that they are not folded into one */     \
         }                                                                                          \
-        sink = x;                                                                                  \
+        atomic_store_explicit(&sink, x, memory_order_relaxed);                                     \
     }
 BURN(burn_sixty)
 BURN(burn_thirty)
