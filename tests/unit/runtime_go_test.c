@@ -110,8 +110,6 @@ static void plain_thread(void **state)
     assert_int_equal(sum, 5);
 }
 
-static volatile double shared_result;
-
 static void compute(void *arg)
 {
     double x = (double)(intptr_t)arg;
@@ -121,7 +119,6 @@ static void compute(void *arg)
             cu_yield();
         }
     }
-    shared_result = x;
     double y = (double)(intptr_t)arg;
     for (int i = 0; i < 1000; i++) {
         y = y * 1.0000001 + 0.5;
