@@ -111,7 +111,6 @@ int main(int argc, char **argv)
     snprintf(profile.path, sizeof profile.path, "/tmp/copper_cpu_delivery.%d", (int)getpid());
     int64_t *on = calloc((size_t)rounds, sizeof *on), *off = calloc((size_t)rounds, sizeof *off);
     double samples = 0;
-    int64_t sampled_ns = 0;
     for (int i = 0; i < rounds; i++) {
         off[i] = timed(depth);
         /* the window covers the work and ends some time after it */
@@ -120,7 +119,6 @@ int main(int argc, char **argv)
         pthread_create(&thread, NULL, take_profile, &profile);
         usleep(150000); /* timers are there */
         on[i] = timed(depth);
-        sampled_ns += on[i];
         pthread_join(thread, NULL);
         samples += signals_of(profile.path);
     }
