@@ -38,6 +38,7 @@
 #define COPPER_WAIT_STEP_NS 50000000 /* how often a waiting client is asked whether it is still there */
 #define COPPER_OUR_LABELS   3
 #define COPPER_SPANS_MIN    25   /* ticks that make a mean */
+#define COPPER_TICKS_MIN    4    /* ticks that the rest of the CPU time is shared out among */
 #define COPPER_TICKS_SHARE  0.03 /* of the window's CPU time, for ticks to be weighed by the rest of it */
 #define COPPER_TICK_FACTOR  4    /* a tick weighs at most this many ticks, at least its inverse */
 
@@ -137,7 +138,7 @@ static double tick_weight(const struct cu__run *run)
     }
     double program = (double)program_ns(run);
     if (has_unsampled_threads(run) || nticks * tick < COPPER_TICKS_SHARE * program ||
-        nticks < COPPER_SPANS_MIN) {
+        nticks < COPPER_TICKS_MIN) {
         return mean;
     }
     double lost = (double)(run->after.timers.dropped_ns - run->before.timers.dropped_ns) +
