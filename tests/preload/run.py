@@ -154,8 +154,9 @@ def redis():
     if not have("redis-server"):
         return
     port = free_port()
-    with Serving("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-                 "--daemonize", "no") as s:
+    with tempfile.TemporaryDirectory() as folder, \
+            Serving("redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                    "--daemonize", "no", "--dir", folder) as s:
         check("redis-server listens", wait_for_port(port))
         with socket.create_connection(("127.0.0.1", port), 5) as c:
             c.sendall(b"SET k v\r\nGET k\r\nBGSAVE\r\n")
