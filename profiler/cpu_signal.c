@@ -122,6 +122,7 @@ static void weigh_sig(struct weight *weight, struct cu__slot *slot, int overrun)
 struct place {
     struct cu__slot *slot;
     const struct cu_here *here;
+    const ucontext_t *context;     /* what was interrupted */
     uint64_t signal_lo, signal_hi; /* the thread's alternate signal stack; 0, 0: none */
 };
 
@@ -164,8 +165,9 @@ static uint32_t copy_stack_sig(void *to, uint64_t from, size_t n)
 /* Walks from *regs as far as tables and bounds go; the record gets frames, end and where it ended. */
 static void walk_sig(struct cu__record *record, const struct place *place)
 {
-    struct cu_walk walk = {.regs = record->regs, .frames = record->frames,
-                           .max = COPPER_STACK_DEPTH_MAX, .end = COPPER_WALK_BOUNDS};
+    struct cu_walk walk = {.regs = record->regs, .context = place->context,
+                           .frames = record->frames, .max = COPPER_STACK_DEPTH_MAX,
+                           .end = COPPER_WALK_BOUNDS};
     for (int i = 0; i < COPPER_STACK_SWITCHES_MAX; i++) {
         uint64_t end = stack_end_sig(place, walk.regs.sp);
         walk.lo = walk.regs.sp & ~UINT64_C(7);
@@ -181,6 +183,7 @@ static void walk_sig(struct cu__record *record, const struct place *place)
             break;
         }
         walk.n--; /* a signal frame led to another stack: the walk goes on there from this frame */
+        walk.context = NULL; /* it described the first frame */
     }
     record->regs = walk.regs;
     record->nframes = walk.n;
@@ -235,7 +238,7 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
     if (cu_inspect_here) {
         cu_inspect_here(&here);
     }
-    struct place place = {.slot = slot, .here = &here};
+    struct place place = {.slot = slot, .here = &here, .context = context};
     if (!(context->uc_stack.ss_flags & SS_DISABLE)) {
         place.signal_lo = (uint64_t)(uintptr_t)context->uc_stack.ss_sp;
         place.signal_hi = place.signal_lo + context->uc_stack.ss_size;
