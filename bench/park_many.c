@@ -63,7 +63,7 @@ static int app(void *unused)
     cu_chan_close(gate);
     cu_wg_wait(&ended);
     bench_result("park_many.end", bench_ns_each(start_ns, coroutines), "ns");
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     fprintf(stderr, "guards: %s\n", stats.guard_mode);
     return 0;
 }

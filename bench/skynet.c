@@ -48,12 +48,12 @@ static int app(void *unused)
     struct node root = {cu_chan_new(sizeof(int64_t), 0), 0, leaves};
     int64_t sum = 0;
     (void)unused;
-    cu_runtime_stats(&before);
+    cu_runtime_stats_read(&before);
     int64_t start_ns = cu_now();
     cu_go(grow, &root);
     cu_recv(root.up, &sum);
     double wall_ns = (double)(cu_now() - start_ns);
-    cu_runtime_stats(&after);
+    cu_runtime_stats_read(&after);
     bench_result("skynet", wall_ns / 1e6, "ms");
     bench_result("skynet.cpus", (double)(after.running_ns - before.running_ns) / wall_ns, "cpus");
     bench_result("skynet.steals", (double)(after.steals - before.steals), "coroutines");

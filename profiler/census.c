@@ -381,7 +381,7 @@ uint64_t cu__census_count(void)
 {
     if (cu__has_runtime()) {
         struct cu_runtime_stats stats = {.size = sizeof(stats)};
-        cu_runtime_stats(&stats);
+        cu_runtime_stats_read(&stats);
         return stats.live;
     }
     return cu__threads_count();

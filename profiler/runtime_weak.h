@@ -11,7 +11,7 @@
 #include <copper/label.h>
 
 #pragma weak cu_inspect_each
-#pragma weak cu_runtime_stats
+#pragma weak cu_runtime_stats_read
 #pragma weak cu_wait_reason_text
 #pragma weak cu_labels_count
 #pragma weak cu_labels_key
@@ -20,12 +20,12 @@
 /* Is there a runtime with coroutines in this process? */
 static inline bool cu__has_runtime(void)
 {
-    if (!cu_inspect_each || !cu_runtime_stats || !cu_wait_reason_text || !cu_labels_count ||
+    if (!cu_inspect_each || !cu_runtime_stats_read || !cu_wait_reason_text || !cu_labels_count ||
         !cu_labels_key || !cu_labels_value) {
         return false;
     }
     struct cu_runtime_stats stats = {.size = sizeof(stats)};
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     return stats.created > 0;
 }
 

@@ -141,7 +141,7 @@ void cu__self_report(void (*line)(void *ctx, const char *text), void *ctx)
     struct cu__sampler_totals totals;
     struct cu_stacks_stats stacks;
     cu__sampler_totals(&totals);
-    cu_stacks_stats(&stacks);
+    cu_stacks_stats_read(&stacks);
     const struct cu__run_counts *c = &totals.counts;
     char text[256];
     if (totals.hz > 0) {

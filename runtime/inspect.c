@@ -201,7 +201,7 @@ static void add_counters(struct cu_runtime_stats *out, const struct cu__counters
     out->spinning_ns += load_relaxed(&c->spinning_ns);
 }
 
-void cu_runtime_stats(struct cu_runtime_stats *out)
+void cu_runtime_stats_read(struct cu_runtime_stats *out)
 {
     struct cu__sched *s = &cu__sched;
     memset(out, 0, sizeof(*out));

@@ -243,7 +243,7 @@ struct cu__cfi cu__image_cfi(const struct cu__image *image);
 /* Makes the chunk that covers pc, if that is what was missing. true: worth another look.
  * (prepare.c) */
 bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc);
-/* For cu_stacks_stats. */
+/* For cu_stacks_stats_read. */
 void cu__prepare_stats(struct cu_stacks_stats *out);
 void cu__unwound_stats(struct cu_stacks_stats *out);
 

@@ -537,7 +537,7 @@ void cu__prepare_stats(struct cu_stacks_stats *out)
         out->modules++;
 }
 
-void cu_stacks_stats(struct cu_stacks_stats *out)
+void cu_stacks_stats_read(struct cu_stacks_stats *out)
 {
     memset(out, 0, sizeof *out);
     cu__prepare_stats(out);

@@ -94,7 +94,7 @@ static int run_canary(void *unused)
 {
     (void)unused;
     struct cu_runtime_stats stats;
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     check(strcmp(stats.guard_mode, "canary") == 0);
     cu_go(overflow_a_little, NULL);
     cu_sleep(100 * COPPER_MS);
@@ -551,14 +551,14 @@ static int run_many(void *unused)
     }
     check(cu_quiesce(0, 30 * COPPER_SEC) == 0);
     cu_inspect_each(take_census, &census);
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     printf("parked %lld, with registers %lld, guards %s\n", (long long)census.parked,
            (long long)census.with_regs, stats.guard_mode);
     check(census.parked == many && census.with_regs >= many);
     cu_chan_close(gate);
     cu_wg_wait(&wg);
     check(cu_quiesce(0, 30 * COPPER_SEC) == 0);
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     check(stats.live == 1);
     cu_chan_unref(gate);
     return 0;

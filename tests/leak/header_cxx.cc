@@ -2,8 +2,7 @@
  *
  * The public headers of the leak checker, used from C++.
  */
-/* a struct and a function of one name, and members left out, are fine in C++, with warnings */
-#pragma GCC diagnostic ignored "-Wshadow"
+/* members left out of an initialiser are fine in C++, with a warning */
 #pragma GCC diagnostic ignored "-Wmissing-field-initializers"
 
 #include <cstdarg>

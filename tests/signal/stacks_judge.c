@@ -445,7 +445,7 @@ int main(int argc, char **argv)
     else
         at_random(atof(argv[2]));
     struct cu_stacks_stats stats;
-    cu_stacks_stats(&stats);
+    cu_stacks_stats_read(&stats);
     printf(
         "%llu stacks judged, %llu frames: %llu differ from libunwind's; %llu (%.3f %%) have wrong "
         "unwind information, %llu only we could finish, %llu were finished off a copy "

@@ -402,7 +402,7 @@ int main(int argc, char **argv)
     __atomic_store_n(&stop_inspecting, 1, __ATOMIC_RELEASE);
     pthread_join(inspector, NULL);
     struct cu_runtime_stats stats;
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     printf("%llu rounds, %llu coroutines, %llu switches, %llu stolen, %llu inspections\n",
            (unsigned long long)rounds, (unsigned long long)stats.created,
            (unsigned long long)stats.switches, (unsigned long long)stats.steals,

@@ -242,7 +242,7 @@ static void statistics(void **state)
 {
     (void)state;
     struct cu_runtime_stats stats;
-    cu_runtime_stats(&stats);
+    cu_runtime_stats_read(&stats);
     assert_int_equal(stats.size, sizeof(stats));
     assert_int_equal(stats.maxprocs, cu_maxprocs());
     assert_int_equal(stats.threads, stats.maxprocs);

@@ -169,7 +169,7 @@ static void modules_are_remembered(void **state)
 {
     (void)state;
     struct cu_stacks_stats stats;
-    cu_stacks_stats(&stats);
+    cu_stacks_stats_read(&stats);
     assert_true(stats.modules >= 4);
     assert_true(stats.rows > 10000);
     assert_null(cu_module_by_id(0));

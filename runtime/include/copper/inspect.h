@@ -112,7 +112,7 @@ struct cu_runtime_stats {
     uint64_t spinning_ns;             /* time that workers looked for work */
     char guard_mode[24];              /* "madvise", "mprotect", "canary" */
 };
-void cu_runtime_stats(struct cu_runtime_stats *out);
+void cu_runtime_stats_read(struct cu_runtime_stats *out);
 
 /* Scopes: every coroutine spawned by a member, however deep, is a member. For leak assertions.
  * enter: makes a new scope number (> 0) the caller's (coroutine or plain thread) and returns it;

@@ -135,7 +135,7 @@ void cu_stack_print(int fd, const cu_frame *frames, unsigned n);
 struct cu_stacks_stats {
     uint64_t modules, rows, table_bytes, prepare_ns, misses_unwound, libunwind_steps;
 };
-void cu_stacks_stats(struct cu_stacks_stats *out);
+void cu_stacks_stats_read(struct cu_stacks_stats *out);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
