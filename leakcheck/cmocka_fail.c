@@ -17,6 +17,10 @@
 void _skip(const char *const file, const int line);
 void cm_print_error(const char *const format, ...) __attribute__((format(printf, 1, 2)));
 
+/* Something of cmocka's that is not defined here: where a test suite calls nothing else of it, linkers
+ * that keep only needed libraries would leave cmocka out. */
+__attribute__((used)) static void (*const needs_cmocka)(const char *const, ...) = print_error;
+
 static __thread char *pending_message;
 
 /* Never inlined, so that no address of the thread-local survives a move to another thread. */

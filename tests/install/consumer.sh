@@ -32,6 +32,25 @@ export PKG_CONFIG_PATH
 cc -Wall -Werror main.c -o by-pkg-config $(pkg-config --cflags --libs copper) -Wl,-rpath,"$libdir"
 ./by-pkg-config
 
+cat >suite.c <<'C'
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <copper/cmocka.h>
+#include <copper/chan.h>
+static void ask(void *ch) { int v = 42; cu_send(ch, &v); }
+static void gives_up(void **state) { (void)state; cu_go(ask, cu_chan_new(sizeof(int), 0)); }
+int main(void) {
+    const struct CMUnitTest tests[] = {cu_cmocka_test(gives_up)};
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
+C
+# shellcheck disable=SC2046
+cc -Wall -Werror suite.c -o suite $(pkg-config --cflags --libs copper-cmocka) -Wl,-rpath,"$libdir"
+! ./suite 2>suite.err
+grep '1 coroutine stranded: chan send on channel (cap 0, made at suite.c:8)' suite.err
+
 echo "cmake"
 cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build build >/dev/null
