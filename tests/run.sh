@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # All tests, on a bare Debian 12, as the first command: installs what is missing (and says so), builds
-# every preset, runs every suite, and ends with one line: "N passed, N failed".
+# every preset, runs every suite, and ends with one line: "N passed, N failed, N skipped".
 #
 #   tests/run.sh                 everything, short forms of the long runs (under 25 minutes, 2 cores)
 #   tests/run.sh release asan    only these presets
@@ -21,15 +21,15 @@ presets=("${@:-}")
 
 passed=0
 failed=0
+skipped=0
 failures=()
 
 # Adds up what ctest's own summary file says.
 count_results() {
-    local preset=$1 junit=$2 tests fails name
-    tests=$(grep -c '<testcase ' "$junit")
-    fails=$(grep -c 'status="fail"' "$junit")
-    passed=$((passed + tests - fails))
-    failed=$((failed + fails))
+    local preset=$1 junit=$2 name
+    passed=$((passed + $(grep -c 'status="run"' "$junit")))
+    failed=$((failed + $(grep -c 'status="fail"' "$junit")))
+    skipped=$((skipped + $(grep -cE 'status="(notrun|disabled)"' "$junit")))
     while read -r name; do
         failures+=("$preset: $name")
     done < <(sed -n 's/.*<testcase name="\([^"]*\)".*status="fail".*/\1/p' "$junit")
@@ -79,5 +79,5 @@ done
 for failure in "${failures[@]+"${failures[@]}"}"; do
     echo "FAILED  $failure"
 done
-echo "$passed passed, $failed failed"
+echo "$passed passed, $failed failed, $skipped skipped"
 [ "$failed" = 0 ]

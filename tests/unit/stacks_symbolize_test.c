@@ -192,8 +192,8 @@ static void code_without_a_file_is_jit(void **state)
         mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     assert_ptr_not_equal(code, MAP_FAILED);
     assert_null(cu_module_at((uint64_t)(uintptr_t)code + 5)); /* asks for a look at the maps */
-    for (int i = 0; i < 100 && !cu_module_at((uint64_t)(uintptr_t)code + 5); i++) {
-        usleep(20000); /* such looks are rationed */
+    for (int i = 0; i < 1500 && !cu_module_at((uint64_t)(uintptr_t)code + 5); i++) {
+        usleep(20000); /* such looks are rationed by their cost, which a sanitizer makes high */
         assert_int_equal(cu_stacks_prepare(), 0);
     }
     const struct cu_module *m = cu_module_at((uint64_t)(uintptr_t)code + 5);
