@@ -32,6 +32,7 @@
 
 #define COPPER_STACK_SWITCHES_MAX 3 /* signal stack, coroutine, thread: a walk crosses no more */
 #define COPPER_COPY_PIECES        5 /* see copy_stack_sig */
+#define COPPER_RED_ZONE           128 /* bytes below sp that are still the function's, by the ABI */
 #define COPPER_SIGNALS            65 /* signal numbers are below it */
 
 /* There when the process has the coroutine runtime. */
@@ -126,19 +127,31 @@ struct place {
     uint64_t signal_lo, signal_hi; /* the thread's alternate signal stack; 0, 0: none */
 };
 
-/* The end of the stack that sp is on; 0: not a stack we know. */
-static uint64_t stack_end_sig(const struct place *place, uint64_t sp)
+struct bounds {
+    uint64_t lo, hi; /* 0, 0: not a stack we know */
+};
+
+/* The stack that sp is on. */
+static struct bounds stack_of_sig(const struct place *place, uint64_t sp)
 {
     if (sp >= place->here->stack_lo && sp < place->here->stack_hi) {
-        return place->here->stack_hi;
+        return (struct bounds){place->here->stack_lo, place->here->stack_hi};
     }
     if (sp >= place->signal_lo && sp < place->signal_hi) {
-        return place->signal_hi;
+        return (struct bounds){place->signal_lo, place->signal_hi};
     }
     /* pairs with the release in threads.c */
     uint64_t hi = atomic_load_explicit(&place->slot->stack_hi, memory_order_acquire);
     uint64_t lo = atomic_load_explicit(&place->slot->stack_lo, memory_order_relaxed);
-    return sp >= lo && sp < hi ? hi : 0;
+    return sp >= lo && sp < hi ? (struct bounds){lo, hi} : (struct bounds){0, 0};
+}
+
+/* From where interrupted code's stack may be read: its red zone too, which the kernel leaves alone.
+ * An epilogue's unwind rows find registers there that were just popped. */
+static uint64_t readable_from_sig(struct bounds stack, uint64_t sp)
+{
+    uint64_t from = sp - stack.lo >= COPPER_RED_ZONE ? sp - COPPER_RED_ZONE : sp;
+    return from & ~UINT64_C(7);
 }
 
 /* Copies up to n bytes of stack from `from`. In pieces of growing size, the first to the end of a
@@ -169,11 +182,12 @@ static void walk_sig(struct cu__record *record, const struct place *place)
                            .frames = record->frames, .max = COPPER_STACK_DEPTH_MAX,
                            .end = COPPER_WALK_BOUNDS};
     for (int i = 0; i < COPPER_STACK_SWITCHES_MAX; i++) {
-        uint64_t end = stack_end_sig(place, walk.regs.sp);
-        walk.lo = walk.regs.sp & ~UINT64_C(7);
-        walk.hi = end ? end : walk.lo;
+        struct bounds stack = stack_of_sig(place, walk.regs.sp);
+        bool is_known = stack.hi != 0;
+        walk.lo = is_known ? readable_from_sig(stack, walk.regs.sp) : walk.regs.sp & ~UINT64_C(7);
+        walk.hi = is_known ? stack.hi : walk.lo;
         cu_stack_walk_sig(&walk);
-        if (end == 0 && walk.end == COPPER_WALK_BOUNDS) {
+        if (!is_known && walk.end == COPPER_WALK_BOUNDS) {
             /* not a stack we know: nobody vouches for its bytes, the collector walks a copy */
             walk.end = COPPER_WALK_MISS;
             break;
@@ -194,7 +208,7 @@ static void walk_sig(struct cu__record *record, const struct place *place)
 static void copy_rest_sig(struct cu__record *record, const struct place *place, size_t room)
 {
     uint64_t from = record->regs.sp & ~UINT64_C(7);
-    uint64_t end = stack_end_sig(place, from);
+    uint64_t end = stack_of_sig(place, from).hi;
     uint64_t pointer = atomic_load_explicit(&place->slot->thread_pointer, memory_order_relaxed);
     size_t n = room < COPPER_COPY_MAX ? room : COPPER_COPY_MAX;
     if (end == 0 && pointer > from) {

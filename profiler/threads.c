@@ -209,7 +209,7 @@ static bool needs_stack(const struct cu__slot *slot)
 static void set_stack(struct cu__slot *slot, uint64_t lo, uint64_t hi)
 {
     atomic_store_explicit(&slot->stack_lo, lo, memory_order_relaxed);
-    /* pairs with the load in stack_end_sig */
+    /* pairs with the load in stack_of_sig */
     atomic_store_explicit(&slot->stack_hi, hi, memory_order_release);
 }
 

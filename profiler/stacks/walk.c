@@ -311,7 +311,8 @@ static enum cu_walk_end step_sig(struct full *f, const struct cu__rule *rule,
         }
     }
     to.reg[COPPER_REG_SP] = cfa;
-    to.is_call_site = true;
+    /* what is in a register is where an exception handler is jumped to, not what follows a call */
+    to.is_call_site = !is_empty;
     to.context = NULL;
     *f = to;
     return COPPER_WALK_DEPTH;

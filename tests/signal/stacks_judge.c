@@ -122,6 +122,15 @@ static bool is_real(const struct cu_walk *w)
     return w->n > 0 && COPPER_FRAME_PC(w->frames[w->n - 1]) == here.root;
 }
 
+/* A return address that is in a register is where an exception handler begins, or where vfork's
+ * caller goes on: exact for us. libunwind takes 1 off as after a call, and so looks before it. */
+static bool is_same_frame(const ucontext_t *uc, unsigned i, uint64_t ours, uint64_t theirs)
+{
+    const greg_t *r = uc->uc_mcontext.gregs;
+    bool is_in_register = ours == (uint64_t)r[REG_RCX] || ours == (uint64_t)r[REG_RDI];
+    return ours == theirs || (i == 1 && is_in_register && ours == theirs + 1);
+}
+
 static void judge(ucontext_t *uc)
 {
     cu_frame frames[FRAMES_MAX];
@@ -131,7 +140,7 @@ static void judge(ucontext_t *uc)
     unsigned n = walk_theirs(uc, theirs);
     bool is_equal = n == w.n;
     for (unsigned i = 0; is_equal && i < n; i++)
-        is_equal = COPPER_FRAME_PC(frames[i]) == theirs[i];
+        is_equal = is_same_frame(uc, i, COPPER_FRAME_PC(frames[i]), theirs[i]);
     atomic_fetch_add(&judged, 1);
     atomic_fetch_add(&total_frames, w.n);
     /* where even libunwind does not come to the root, or only by guessing its way over an address
