@@ -13,6 +13,7 @@
  * Concurrency: an encoder belongs to one thread at a time.
  */
 #include "encode.h"
+#include "spare_symbolizer.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -71,7 +72,7 @@ struct cu__encoder *cu__encoder_new(void)
     }
     e->cache_size = COPPER_CACHE_MIN;
     e->profile = cu_pprof_new();
-    e->symbolizer = cu_symbolizer_open();
+    e->symbolizer = cu__symbolizer_borrow();
     e->cache = calloc(e->cache_size, sizeof *e->cache);
     e->mappings = calloc(COPPER_MODULE_IDS, sizeof *e->mappings);
     if (!e->profile || !e->symbolizer || !e->cache || !e->mappings) {
@@ -224,7 +225,7 @@ struct cu_pprof *cu__encoder_finish(struct cu__encoder *e)
         }
     }
     if (e->symbolizer) {
-        cu_symbolizer_close(e->symbolizer);
+        cu__symbolizer_return(e->symbolizer);
     }
     free(e->cache);
     free(e->mappings);

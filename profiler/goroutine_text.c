@@ -7,6 +7,7 @@
  */
 #include "census.h"
 #include "named.h"
+#include "spare_symbolizer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -267,14 +268,14 @@ int cu__goroutine_text(const struct cu__named_options *options, struct cu__answe
     int err = cu__census_take(&c, (struct cu__census_options){.with_threads = options->with_threads,
                                                               .with_members = options->debug >= 2});
     if (!err) {
-        symbols = cu_symbolizer_open();
+        symbols = cu__symbolizer_borrow();
         err = symbols ? 0 : -ENOMEM;
     }
     if (!err) {
         err = options->debug >= 2 ? text_members(&c, symbols, a) : text_groups(&c, symbols, a);
     }
     if (symbols) {
-        cu_symbolizer_close(symbols);
+        cu__symbolizer_return(symbols);
     }
     cu__census_clear(&c);
     return err;

@@ -8,6 +8,7 @@
 
 #include "frame_search.h"
 #include "profiles.h"
+#include "spare_symbolizer.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -251,7 +252,7 @@ void cu__thread_reader_close(struct cu__thread_reader *r)
 {
     if (r) {
         if (r->symbols) {
-            cu_symbolizer_close(r->symbols);
+            cu__symbolizer_return(r->symbols);
         }
         free(r->copy);
         free(r->mappings);
@@ -332,7 +333,7 @@ unsigned cu__thread_walk(struct cu__thread_reader *r, struct cu__thread *t, uint
     };
     cu_stack_walk_copy(&w, r->copy, t->sp, n, epoch);
     if (w.end != COPPER_WALK_ROOT && !r->symbols) {
-        r->symbols = cu_symbolizer_open();
+        r->symbols = cu__symbolizer_borrow();
     }
     if (w.end != COPPER_WALK_ROOT && r->symbols) {
         cu__frame_search(&w, r->symbols, r->copy, t->sp, n, epoch);

@@ -9,6 +9,7 @@
 #include "census.h"
 #include "http_query.h"
 #include "routes.h"
+#include "spare_symbolizer.h"
 
 #include <copper/stacks.h>
 #include <errno.h>
@@ -90,7 +91,7 @@ static int64_t read_body(const struct cu__answer *a, char **out)
 
 static void answer_names(struct cu__answer *a, const char *words, size_t n)
 {
-    struct naming w = {.answer = a, .symbols = cu_symbolizer_open()};
+    struct naming w = {.answer = a, .symbols = cu__symbolizer_borrow()};
     if (!w.symbols) {
         cu__answer_error(a, 500, "out of memory");
         return;
@@ -101,7 +102,7 @@ static void answer_names(struct cu__answer *a, const char *words, size_t n)
         name_bytes(&w, words, n);
         name_word(&w);
     }
-    cu_symbolizer_close(w.symbols);
+    cu__symbolizer_return(w.symbols);
 }
 
 void cu__serve_symbol(struct cu__answer *a)

@@ -11,6 +11,7 @@
  */
 #include "census.h"
 #include "named.h"
+#include "spare_symbolizer.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -138,7 +139,7 @@ int cu__threadcreate_text(const struct cu__named_options *options, struct cu__an
     (void)options;
     struct starts s;
     int err = take(&s);
-    struct cu_symbolizer *symbols = err ? NULL : cu_symbolizer_open();
+    struct cu_symbolizer *symbols = err ? NULL : cu__symbolizer_borrow();
     if (!err && !symbols) {
         err = -ENOMEM;
     }
@@ -153,7 +154,7 @@ int cu__threadcreate_text(const struct cu__named_options *options, struct cu__an
         }
     }
     if (symbols) {
-        cu_symbolizer_close(symbols);
+        cu__symbolizer_return(symbols);
     }
     clear(&s);
     return err;
