@@ -76,7 +76,9 @@ def hundred_thousand():
     expect("100 000: status", status, 23)
     expect_match("100 000", workers(100000), err)
     expect_match("100 000", r"ids \d+ \d+ \d+ \d+ \d+ \d+ \d+ \d+ \.\.\.$", err)
-    expect("100 000: size", len(err.splitlines()), 4)
+    # one more line where a busy machine did not let them all come to rest within the time
+    lines = [line for line in err.splitlines() if "others still ran" not in line]
+    expect("100 000: size", len(lines), 4)
 
 
 def three_kinds():

@@ -80,6 +80,17 @@ static void test_others_are_not_mine(void **state)
     assert_int_equal(cu_leak_scope_end(scope, &quiet), 1);
 }
 
+/* Coroutines that end while the checker looks, each having spawned the next where it looked already. */
+static void test_moving(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 1000; i++) {
+        cu_leak_scope *scope = cu_leak_scope_begin("moving");
+        cu_go(spawn_chain, (void *)(intptr_t)(i % 50));
+        assert_int_equal(cu_leak_scope_end(scope, &quiet), 1);
+    }
+}
+
 static void test_nested(void **state)
 {
     (void)state;
@@ -168,7 +179,7 @@ int main(void)
 {
 #define GATED(f) cmocka_unit_test_setup_teardown(f, make_gate, open_gate)
     const struct CMUnitTest tests[] = {
-        GATED(test_deep),    GATED(test_others_are_not_mine), GATED(test_nested),
+        GATED(test_deep),    GATED(test_others_are_not_mine), GATED(test_moving), GATED(test_nested),
         GATED(test_threads), GATED(test_coroutines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
