@@ -5,9 +5,9 @@
  * Design. A look that finds nothing is final, and costs no waiting, provided that no coroutine was
  * created meanwhile: a look passes over the coroutines one by one, and one that it has not come to
  * yet may spawn another where it has been, and end. Else the runtime is asked to say when the
- * coroutines in question are quiescent, in slices that double: whoever is clean by then need not wait
- * for others that never rest. Members of a scope that are all parked may yet be woken by coroutines
- * outside it, so these too get their chance to come to rest before anybody is blamed.
+ * coroutines in question are quiescent, in slices that double: whoever is clean by then need not
+ * wait for others that never rest. Members of a scope that are all parked may yet be woken by
+ * coroutines outside it, so these too get their chance to come to rest before anybody is blamed.
  */
 #include "leak_int.h"
 
