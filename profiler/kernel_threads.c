@@ -9,6 +9,7 @@
 #include "frame_search.h"
 #include "profiles.h"
 #include "spare_symbolizer.h"
+#include "task_file.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -102,27 +103,12 @@ static const char *wait_name(long number)
     }
 }
 
-/* Reads /proc/self/task/TID/FILE as text. False when the thread is gone or the file unreadable. */
-static bool read_task_file(pid_t tid, const char *file, char *text, size_t cap)
-{
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/self/task/%d/%s", (int)tid, file);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return false;
-    }
-    ssize_t n = read(fd, text, cap - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = '\0';
-    return n > 0;
-}
-
 /* Third number of schedstat; 0 where the kernel does not count. */
 static uint64_t count_slices(pid_t tid)
 {
     char text[128];
     unsigned long long slices = 0;
-    if (read_task_file(tid, "schedstat", text, sizeof(text))) {
+    if (cu__read_task_file(tid, "schedstat", text, sizeof(text))) {
         sscanf(text, "%*u %*u %llu", &slices);
     }
     return slices;
@@ -138,9 +124,9 @@ static bool look(pid_t tid, struct cu__thread *t)
     t->slices = count_slices(tid);
     t->has_regs = false;
     t->state = "running";
-    if (!read_task_file(tid, "syscall", text, sizeof(text))) {
+    if (!cu__read_task_file(tid, "syscall", text, sizeof(text))) {
         t->state = "unknown";
-        return read_task_file(tid, "comm", text, sizeof(text)); /* refused, or gone? */
+        return cu__read_task_file(tid, "comm", text, sizeof(text)); /* refused, or gone? */
     }
     if (sscanf(text, "%ld 0x%*x 0x%*x 0x%*x 0x%*x 0x%*x 0x%*x 0x%llx 0x%llx", &number, &sp, &pc) ==
         3) {
@@ -158,7 +144,7 @@ static bool look(pid_t tid, struct cu__thread *t)
 
 static void read_name(struct cu__thread *t)
 {
-    if (!read_task_file(t->tid, "comm", t->name, sizeof(t->name))) {
+    if (!cu__read_task_file(t->tid, "comm", t->name, sizeof(t->name))) {
         t->name[0] = '\0';
     }
     t->name[strcspn(t->name, "\n")] = '\0';

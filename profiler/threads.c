@@ -16,6 +16,7 @@
  * Concurrency: collector thread only. No allocation: static buffers.
  */
 #include "cpu_int.h"
+#include "task_file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -39,26 +40,11 @@ struct directory_entry { /* as getdents64 writes it */
 static char buffer[64 << 10];
 static uint32_t seen[COPPER_SLOTS_MAX]; /* by slot: the scan that last listed its thread */
 
-/* Reads a small file of a thread, NUL-terminated. Bytes, or -errno. */
-static ssize_t read_task_file(pid_t tid, const char *file, char *into, size_t size)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/proc/self/task/%d/%s", (int)tid, file);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0) {
-        return -errno;
-    }
-    ssize_t n = read(fd, into, size - 1);
-    close(fd);
-    into[n > 0 ? n : 0] = '\0';
-    return n;
-}
-
 /* Field 22 of stat: when the thread started, in clock ticks since boot. 0: unknown. */
 static uint64_t start_time_of(pid_t tid)
 {
     char text[1024];
-    if (read_task_file(tid, "stat", text, sizeof text) <= 0) {
+    if (!cu__read_task_file(tid, "stat", text, sizeof text)) {
         return 0;
     }
     char *at = strrchr(text, ')'); /* the name before it may hold anything */
@@ -71,7 +57,7 @@ static uint64_t start_time_of(pid_t tid)
 static bool blocks_signal(pid_t tid, int number)
 {
     char text[4096];
-    if (read_task_file(tid, "status", text, sizeof text) <= 0) {
+    if (!cu__read_task_file(tid, "status", text, sizeof text)) {
         return false;
     }
     const char *line = strstr(text, "\nSigBlk:");
@@ -191,8 +177,8 @@ void cu__threads_note_blocked(struct cu__run *run)
             continue;
         }
         pid_t tid = atomic_load_explicit(&slot->tid, memory_order_relaxed);
-        char name[COPPER_THREAD_NAME + 1];
-        read_task_file(tid, "comm", name, sizeof name);
+        char name[COPPER_THREAD_NAME + 1] = "";
+        cu__read_task_file(tid, "comm", name, sizeof name);
         name[strcspn(name, "\n")] = '\0';
         snprintf(run->notes[run->nnotes++], COPPER_RUN_NOTE, "thread %d (%s)", (int)tid, name);
     }

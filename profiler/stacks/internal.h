@@ -173,7 +173,7 @@ struct cu__table *cu__table_make(const struct cu__cfi *c, int *err);
 void cu__table_free(struct cu__table *t); /* only before it was published */
 /* Makes one missing chunk. true: it is there now. Lock: prepare. */
 bool cu__table_fill(struct cu__table *t, const struct cu__cfi *c, uint32_t chunk);
-uint32_t cu__table_chunk_of(const struct cu__table *t, uint32_t at);
+uint32_t cu__table_chunk_of_sig(const struct cu__table *t, uint32_t at);
 uint32_t cu__rule_intern(const struct cu__rule *rule);
 void cu__table_stats(uint64_t *rows, uint64_t *bytes);
 

@@ -29,9 +29,8 @@
 
 #define LOADED_MAX   4096
 #define LOADED_BATCH 256
-#define RESCAN_AFTER_NS                                                                            \
-    100000000ll                /* code that no loader knows is looked for this often at most       \
-                                */
+/* Code that no loader knows is looked for this often at most, ... */
+#define RESCAN_AFTER_NS 100000000ll
 #define RESCAN_COST_RATIO 1000 /* ... and never for more than 0.1 % of the time */
 #define GONE_MAX          64   /* vanished modules that keep their range */
 
@@ -384,7 +383,7 @@ bool cu__prepare_chunk(const struct cu__module *m, uint64_t pc)
     if (!t || pc - m->image->base > UINT32_MAX)
         return false;
     pthread_mutex_lock(&lock);
-    uint32_t chunk = cu__table_chunk_of(t, (uint32_t)(pc - m->image->base));
+    uint32_t chunk = cu__table_chunk_of_sig(t, (uint32_t)(pc - m->image->base));
     bool was_there = atomic_load_explicit(&t->chunks[chunk], memory_order_relaxed) != NULL;
     bool is_made = !was_there && fill_chunk(m->image, t, chunk);
     pthread_mutex_unlock(&lock);

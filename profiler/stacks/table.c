@@ -41,7 +41,7 @@ const struct cu__rule *cu__rule_sig(uint32_t index)
 }
 
 /* Last chunk that starts at or before; the first for anything below it. */
-uint32_t cu__table_chunk_of(const struct cu__table *t, uint32_t at)
+uint32_t cu__table_chunk_of_sig(const struct cu__table *t, uint32_t at)
 {
     uint32_t lo = 0, n = t->nchunks;
     while (n > 1) {
@@ -54,12 +54,7 @@ uint32_t cu__table_chunk_of(const struct cu__table *t, uint32_t at)
 
 uint32_t cu__table_find_sig(const struct cu__table *t, uint32_t at)
 {
-    uint32_t lo = 0, n = t->nchunks;
-    while (n > 1) {
-        uint32_t half = n / 2;
-        lo += t->starts[lo + half] <= at ? half : 0;
-        n -= half;
-    }
+    uint32_t lo = cu__table_chunk_of_sig(t, at);
     /* pairs with the release store in cu__table_fill */
     const struct cu__chunk *chunk = atomic_load_explicit(&t->chunks[lo], memory_order_acquire);
     if (!chunk) {
@@ -68,8 +63,7 @@ uint32_t cu__table_find_sig(const struct cu__table *t, uint32_t at)
         return COPPER_RULE_MISSING;
     }
     const struct cu__row *row = chunk->rows;
-    n = chunk->n;
-    while (n > 1) {
+    for (uint32_t n = chunk->n; n > 1;) {
         uint32_t half = n / 2;
         row += row[half].at <= at ? half : 0;
         n -= half;

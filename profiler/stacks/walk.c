@@ -208,8 +208,8 @@ struct full {
     uint64_t pc;
     uint64_t reg[COPPER_REGS];
     bool is_call_site;
-    const greg_t
-        *context; /* all registers of this frame, in a handler's context; NULL: not known */
+    /* all registers of this frame, in a handler's context; NULL: not known */
+    const greg_t *context;
 };
 
 static void load_full_sig(struct full *f, const struct cu_walk *w)
@@ -334,8 +334,8 @@ void cu__walk_full_sig(struct cu_walk *w, const struct cu__stack *s, bool is_fir
     struct full f;
     load_full_sig(&f, w);
     enum cu_walk_end end = COPPER_WALK_DEPTH;
-    bool is_guess =
-        false; /* the frame was found by its frame pointer: it must lead somewhere known */
+    /* the frame was found by its frame pointer: it must lead somewhere known */
+    bool is_guess = false;
     while (w->n < w->max || is_first_known) {
         uint64_t key = f.pc - f.is_call_site;
         uint32_t module;

@@ -104,8 +104,7 @@ static void test_nested(void **state)
     assert_int_equal(cu_leak_scope_end(outer, &quiet), 2);
 }
 
-/* ---- many at once: each must find exactly what it left
- * --------------------------------------------- */
+/* ---- many at once: each must find exactly what it left ---- */
 
 #define THREADS 4
 #define ROUNDS  30
