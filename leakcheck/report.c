@@ -41,34 +41,18 @@ static void print_age(FILE *f, int64_t ns)
         fprintf(f, "%.1f min", (double)ns / (60 * (double)COPPER_SEC));
 }
 
-static const char *kind_text(enum cu_object_kind kind)
-{
-    switch (kind) {
-    case COPPER_OBJECT_CHAN:
-        return "channel";
-    case COPPER_OBJECT_MUTEX:
-        return "mutex";
-    case COPPER_OBJECT_WG:
-        return "wait group";
-    case COPPER_OBJECT_NONE:
-        break;
-    }
-    return "object";
-}
+struct kind_texts {
+    const char *one, *many;
+};
 
-static const char *kinds_text(enum cu_object_kind kind)
+static const struct kind_texts *texts_of(enum cu_object_kind kind)
 {
-    switch (kind) {
-    case COPPER_OBJECT_CHAN:
-        return "channels";
-    case COPPER_OBJECT_MUTEX:
-        return "mutexes";
-    case COPPER_OBJECT_WG:
-        return "wait groups";
-    case COPPER_OBJECT_NONE:
-        break;
-    }
-    return "objects";
+    static const struct kind_texts texts[] = {
+#define COPPER_KIND_TEXTS(name, text, many) {text, many},
+        COPPER_OBJECT_KINDS(COPPER_KIND_TEXTS)
+#undef COPPER_KIND_TEXTS
+    };
+    return &texts[(unsigned)kind < COPPER_OBJECT_COUNT ? kind : COPPER_OBJECT_NONE];
 }
 
 /* "cap 0, closed, made at t.c:5" */
@@ -101,13 +85,13 @@ static void print_object(FILE *f, const struct cu_leak_group *group)
     if (object->kind == COPPER_OBJECT_NONE)
         return;
     if (group->has_many_objects) {
-        fprintf(f, " on several %s", kinds_text(object->kind));
+        fprintf(f, " on several %s", texts_of(object->kind)->many);
         if (object->site != NULL)
             fprintf(f, " (made at %s:%" PRIu32 ")", base_of(object->site->file),
                     object->site->line);
         return;
     }
-    fprintf(f, " on %s ", kind_text(object->kind));
+    fprintf(f, " on %s ", texts_of(object->kind)->one);
     if (object->name[0] != '\0')
         fprintf(f, "'%s' ", object->name);
     fputc('(', f);

@@ -151,6 +151,8 @@ static const char *state_text(const struct cu_g_info *g)
         return "running";
     case COPPER_G_WAITING:
         return cu_wait_reason_text(g->reason);
+    case COPPER_G_SYSCALL:
+        return "syscall";
     }
     return "unknown";
 }
@@ -159,12 +161,11 @@ static const char *state_text(const struct cu_g_info *g)
 static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o)
 {
     static const char *const kinds[] = {
-        [COPPER_OBJECT_NONE] = NULL,
-        [COPPER_OBJECT_CHAN] = "channel",
-        [COPPER_OBJECT_MUTEX] = "mutex",
-        [COPPER_OBJECT_WG] = "wait group",
+#define COPPER_KIND_TEXT(name, text, many) text,
+        COPPER_OBJECT_KINDS(COPPER_KIND_TEXT)
+#undef COPPER_KIND_TEXT
     };
-    if ((unsigned)o->kind >= sizeof(kinds) / sizeof(kinds[0]) || !kinds[o->kind]) {
+    if (o->kind == COPPER_OBJECT_NONE || (unsigned)o->kind >= COPPER_OBJECT_COUNT) {
         return COPPER_INTERN_NONE;
     }
     char text[512];

@@ -16,7 +16,7 @@
 #define COPPER_EVENTS(X)                                                                           \
     X(CREATED, created, (cu_id g, cu_id parent, const struct cu_site *site), g, parent, site)      \
     X(READY, ready, (cu_id g, cu_id by), g, by)                                                    \
-    X(RUNNING, running, (cu_id g, int p, enum cu_ready_cause cause), g, p, cause)                  \
+    X(RUNNING, running, (const struct cu_resume *resume), resume)                                  \
     X(PARKED, parked,                                                                              \
       (cu_id g, int p, enum cu_wait_reason reason, const void *object, int64_t deadline_ns), g, p, \
       reason, object, deadline_ns)                                                                 \
@@ -25,6 +25,12 @@
     X(STOLEN, stolen, (int thief_p, int victim_p, uint32_t count), thief_p, victim_p, count)       \
     X(CONTENDED, contended, (cu_id g, const void *object, int64_t waited_ns), g, object,           \
       waited_ns)                                                                                   \
+    X(RELEASED, released, (cu_id g, const void *object, int64_t waited_ns), g, object, waited_ns)  \
+    X(SYSCALL_BEGIN, syscall_begin, (cu_id g, int p), g, p)                                        \
+    X(SYSCALL_END, syscall_end, (cu_id g, int p), g, p)                                            \
+    X(HANDOFF, handoff, (int p, cu_id g, int32_t tid, enum cu_handoff_cause cause), p, g, tid,     \
+      cause)                                                                                       \
+    X(PREEMPTED, preempted, (cu_id g, int p), g, p)                                                \
     X(WORKER_STARTED, worker_started, (int32_t tid), tid)                                          \
     X(WORKER_STOPPED, worker_stopped, (int32_t tid), tid)                                          \
     X(P_STARTED, p_started, (int p, int32_t tid), p, tid)                                          \
@@ -50,5 +56,12 @@ COPPER_EVENTS(COPPER_EVENT_DECLARE)
 #undef COPPER_EVENT_DECLARE
 
 void cu__events_after_fork(void);
+
+/* While some tool wants RUNNING, each coroutine carries when it parked and became ready, and by
+ * whom. What is left from before the tool was attached is told by the serial. */
+void cu__note_parked(struct cu__g *g);
+void cu__note_ready(struct cu__g *g, cu_id waker, bool was_parked);
+/* Tells of g, which is about to run on p. */
+void cu__tell_running(struct cu__p *p, struct cu__g *g);
 
 #endif

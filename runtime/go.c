@@ -92,6 +92,9 @@ cu_id cu__spawn(const struct cu__spawn *asked)
     } else {
         add_relaxed(&cu__sched.foreign.created, 1);
     }
+    if (EVENT_ON(RUNNING)) {
+        cu__note_ready(g, parent_id, false);
+    }
     if (EVENT_ON(CREATED)) {
         cu__emit_created(id, parent_id, spawn.options->site);
     }

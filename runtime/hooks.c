@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <sched.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "clock.h"
@@ -26,6 +27,7 @@ static struct {
     struct cu__lock lock;
     uint32_t turn;       /* any: atomic; readers count in at readers[turn & 1] */
     uint32_t readers[2]; /* any: atomic */
+    uint32_t serial;     /* writer: lock; counts changes of the mask */
     struct {
         const struct cu_hooks *hooks; /* any: atomic; NULL: free */
         void *tool;                   /* constant while hooks is set */
@@ -38,10 +40,36 @@ static const char *const reason_texts[] = {
 #undef COPPER_WAIT_TEXT
 };
 
+static const char *const cause_texts[] = {
+#define COPPER_CAUSE_TEXT(name, text) text,
+    COPPER_READY_CAUSES(COPPER_CAUSE_TEXT)
+#undef COPPER_CAUSE_TEXT
+};
+
+static const char *const handoff_texts[] = {
+#define COPPER_HANDOFF_TEXT(name, text) text,
+    COPPER_HANDOFF_CAUSES(COPPER_HANDOFF_TEXT)
+#undef COPPER_HANDOFF_TEXT
+};
+
+const char *cu_ready_cause_text(enum cu_ready_cause cause)
+{
+    return (unsigned)cause < ARRAY_LEN(cause_texts) ? cause_texts[cause] : "unknown";
+}
+
+const char *cu_handoff_cause_text(enum cu_handoff_cause cause)
+{
+    return (unsigned)cause < ARRAY_LEN(handoff_texts) ? handoff_texts[cause] : "unknown";
+}
+
 const char *cu_wait_reason_text(enum cu_wait_reason reason)
 {
     return (unsigned)reason < ARRAY_LEN(reason_texts) ? reason_texts[reason] : "unknown";
 }
+
+/* A table of an older header ends before the newer members. */
+#define HAS(h, member)                                                                             \
+    (offsetof(struct cu_hooks, member) + sizeof((h)->member) <= (h)->size && (h)->member != NULL)
 
 /* Called with the lock. */
 static void update_mask(void)
@@ -53,16 +81,18 @@ static void update_mask(void)
             continue;
         }
         mask |= 1u << CU__EVENT_ACCOUNT;
-#define COPPER_EVENT_BIT(name, member, ...) mask |= h->member ? 1u << CU__EVENT_##name : 0;
+#define COPPER_EVENT_BIT(name, member, ...) mask |= HAS(h, member) ? 1u << CU__EVENT_##name : 0;
         COPPER_EVENTS(COPPER_EVENT_BIT)
 #undef COPPER_EVENT_BIT
     }
+    store_relaxed(&hooks.serial, hooks.serial + 1);
     store_seq(&cu__events_on, mask);
 }
 
 int cu_hooks_attach(const struct cu_hooks *table, void *tool)
 {
-    if (table->version != COPPER_HOOKS_VERSION || table->size != sizeof(*table)) {
+    if (table->version != COPPER_HOOKS_VERSION || table->size > sizeof(*table) ||
+        table->size < offsetof(struct cu_hooks, created)) {
         return -EINVAL;
     }
     int error = -ENOSPC;
@@ -115,13 +145,61 @@ int cu_hooks_detach(const struct cu_hooks *table, void *tool)
         add_seq(readers, 1);                                                                       \
         for (int i = 0; i < COPPER_HOOK_TABLES_MAX; i++) {                                         \
             const struct cu_hooks *h = load_seq(&hooks.slots[i].hooks);                            \
-            if (h && h->member) {                                                                  \
+            if (h && HAS(h, member)) {                                                             \
                 h->member(hooks.slots[i].tool, now, __VA_ARGS__);                                  \
             }                                                                                      \
         }                                                                                          \
         sub_seq(readers, 1);                                                                       \
     }
 COPPER_EVENTS(COPPER_EVENT_EMIT)
+
+void cu__note_parked(struct cu__g *g)
+{
+    g->noted_serial = load_relaxed(&hooks.serial);
+    g->parked_ns = cu_now();
+    g->ready_ns = 0;
+}
+
+void cu__note_ready(struct cu__g *g, cu_id waker, bool was_parked)
+{
+    uint32_t serial = load_relaxed(&hooks.serial);
+    if (!was_parked || g->noted_serial != serial) {
+        g->parked_ns = 0;
+    }
+    g->noted_serial = serial;
+    g->ready_ns = cu_now();
+    g->waker = waker;
+}
+
+void cu__tell_running(struct cu__p *p, struct cu__g *g)
+{
+    bool is_noted = g->noted_serial == load_relaxed(&hooks.serial) && g->ready_ns != 0;
+    bool is_new = ((const struct cu__switch_frame *)g->context.sp)->pc ==
+                  (uint64_t)(uintptr_t)cu__coroutine_entry;
+    struct cu_resume resume = {.size = sizeof(resume),
+                               .p = (int32_t)p->index,
+                               .g = g->id,
+                               .cause = p->cause,
+                               .labels = g->labels,
+                               .site = g->site,
+                               .entry = g->entry};
+    if (is_noted) {
+        resume.parked_ns = g->parked_ns;
+        resume.ready_ns = g->ready_ns;
+        resume.waker = g->waker;
+        if (g->parked_ns) {
+            resume.reason = g->wait.reason;
+            resume.object = g->wait.object;
+        }
+    }
+    if (!is_new) {
+        cu__frame_regs(g->context.sp, &resume.regs);
+        resume.stack_lo = (uint64_t)(uintptr_t)g->stack->lo;
+        resume.stack_hi = (uint64_t)(uintptr_t)g->stack->hi;
+    }
+    g->ready_ns = 0;
+    cu__emit_running(&resume);
+}
 
 /* Tools stay attached in the child; readers of other threads are gone. */
 void cu__events_after_fork(void)

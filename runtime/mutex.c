@@ -117,7 +117,11 @@ static noinline void unlock_slowly(struct cu__mutex *mu)
     store_release(&mu->word, locked | waiters);
     cu__lock_drop(stripe);
     if (w) {
+        int64_t waited_ns = EVENT_ON(RELEASED) ? cu_now() - w->tag : 0;
         cu__wake(w);
+        if (waited_ns) {
+            cu__emit_released(cu_self(), mu, waited_ns);
+        }
     }
 }
 

@@ -37,6 +37,9 @@ void cu__ready(struct cu__g *g)
     if (g->scope && (g->wait.deadline_ns == 0 || g->wait.reason == COPPER_WAIT_QUIESCE)) {
         cu__scope_busy(g);
     }
+    if (EVENT_ON(RUNNING)) {
+        cu__note_ready(g, cu_self(), true);
+    }
     if (EVENT_ON(READY)) {
         struct cu__g *self = cu__g_self();
         cu__emit_ready(g->id, self ? self->id : 0);

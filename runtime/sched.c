@@ -180,7 +180,7 @@ static inline void enter(struct cu__m *m, struct cu__g *g)
     bump(&p->counters.switches, 1);
     store_relaxed(&m->g, g);
     if (EVENT_ON(RUNNING)) {
-        cu__emit_running(g->id, (int)p->index, p->cause);
+        cu__tell_running(p, g);
     }
 }
 
@@ -194,6 +194,9 @@ static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind k
     }
     if (kind == COPPER_AFTER_YIELD) {
         store_relaxed(&g->since_ns, p->clock_ns);
+        if (EVENT_ON(RUNNING)) {
+            cu__note_ready(g, g->id, false);
+        }
         if (EVENT_ON(YIELDED)) {
             cu__emit_yielded(g->id, index);
         }
@@ -201,6 +204,9 @@ static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind k
         p->clock_ns = cu__now_coarse();
         store_relaxed(&g->since_ns, p->clock_ns);
         bump(&p->counters.parks, 1);
+        if (EVENT_ON(RUNNING)) {
+            cu__note_parked(g);
+        }
         if (EVENT_ON(PARKED)) {
             cu__emit_parked(g->id, index, g->wait.reason, g->wait.object, g->wait.deadline_ns);
         }

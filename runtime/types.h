@@ -124,6 +124,9 @@ struct cu__g {
     int64_t since_ns;               /* any */
     int64_t created_ns;             /* any; while dead: the next id */
     int64_t run_ns;                 /* any; time on a P while somebody counts */
+    int64_t parked_ns, ready_ns;    /* owner; while a tool wants to know, see events.h */
+    cu_id waker;                    /* owner; the same */
+    uint32_t noted_serial;          /* owner; the same */
     struct cu__wait wait;           /* owner */
     struct cu__waiter waiter;       /* in an object's list while it waits there */
     struct cu__timer timer;

@@ -5,6 +5,7 @@
 #include <copper/sync.h>
 #include <copper/time.h>
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "coroutine_body.h"
@@ -33,11 +34,14 @@ static void ready(void *tool, int64_t now, cu_id g, cu_id by)
     COUNT(ready);
 }
 
-static void running(void *tool, int64_t now, cu_id g, int p, enum cu_ready_cause cause)
+static void running(void *tool, int64_t now, const struct cu_resume *r)
 {
-    (void)now;
     COUNT(running);
-    if (g <= 0 || p < 0 || p >= cu_maxprocs() || cause >= COPPER_CAUSE_COUNT) {
+    if (r->size != sizeof(*r) || r->g <= 0 || r->p < 0 || r->p >= cu_maxprocs() ||
+        r->cause >= COPPER_CAUSE_COUNT || r->ready_ns > now ||
+        (r->parked_ns && (r->parked_ns > r->ready_ns || r->reason == COPPER_WAIT_NONE)) ||
+        (r->regs.pc != 0) != (r->stack_hi != 0) ||
+        (r->stack_hi && (r->regs.sp < r->stack_lo || r->regs.sp >= r->stack_hi))) {
         COUNT(unknown);
     }
 }
@@ -156,7 +160,9 @@ static void refusals(void **state)
     wrong.version++;
     assert_int_equal(cu_hooks_attach(&wrong, NULL), -EINVAL);
     wrong = table;
-    wrong.size--;
+    wrong.size++;
+    assert_int_equal(cu_hooks_attach(&wrong, NULL), -EINVAL);
+    wrong.size = 0;
     assert_int_equal(cu_hooks_attach(&wrong, NULL), -EINVAL);
     assert_int_equal(cu_hooks_detach(&table, NULL), -ENOENT);
     struct log logs[COPPER_HOOK_TABLES_MAX + 1];
@@ -167,6 +173,21 @@ static void refusals(void **state)
     for (int i = 0; i < COPPER_HOOK_TABLES_MAX; i++) {
         assert_int_equal(cu_hooks_detach(&table, &logs[i]), 0);
     }
+}
+
+/* A tool that was compiled when the table ended earlier hears of what it knew. */
+COROUTINE_TEST(older_tables_are_shorter)
+{
+    struct cu_hooks older = table;
+    older.size = offsetof(struct cu_hooks, running);
+    struct log log = {0};
+    cu_wg wg = {0};
+    expect(cu_hooks_attach(&older, &log) == 0);
+    cu_wg_go(&wg, sleep_a_little, NULL);
+    cu_wg_wait(&wg);
+    expect(cu_hooks_detach(&older, &log) == 0);
+    expect(log.created == 1 && log.ready > 0 && log.running == 0 && log.parked == 0);
+    return 0;
 }
 
 static void yield_often(void *stop)
@@ -213,6 +234,7 @@ int main(void)
         cmocka_unit_test(events_arrive),      cmocka_unit_test(time_is_counted_while_attached),
         cmocka_unit_test(refusals),           cmocka_unit_test(detach_waits_for_events),
         cmocka_unit_test(reasons_have_texts),
+        cmocka_unit_test(older_tables_are_shorter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,13 +27,30 @@ enum cu_g_state {
     COPPER_G_RUNNABLE,
     COPPER_G_RUNNING,
     COPPER_G_WAITING,
+    COPPER_G_SYSCALL, /* in an announced blocking call, or its P was taken from it */
 };
 
+/* What can be waited on: suffix, text, text for many. One list, never reused. */
+#define COPPER_OBJECT_KINDS(X)                                                                     \
+    X(NONE, "object", "objects")                                                                   \
+    X(CHAN, "channel", "channels")                                                                 \
+    X(MUTEX, "mutex", "mutexes")                                                                   \
+    X(WG, "wait group", "wait groups")                                                             \
+    X(RWMUTEX, "rwmutex", "rwmutexes")                                                             \
+    X(COND, "condition", "conditions")                                                             \
+    X(ONCE, "once", "onces")                                                                       \
+    X(SEM, "semaphore", "semaphores")                                                              \
+    X(SELECT, "select", "selects") /* several channels */                                          \
+    X(FD, "descriptor", "descriptors")                                                             \
+    X(CTX, "context", "contexts")                                                                  \
+    X(GROUP, "error group", "error groups")                                                        \
+    X(POOL, "pool", "pools")
+
 enum cu_object_kind {
-    COPPER_OBJECT_NONE,
-    COPPER_OBJECT_CHAN,
-    COPPER_OBJECT_MUTEX,
-    COPPER_OBJECT_WG,
+#define COPPER_OBJECT_ENUM(name, text, many) COPPER_OBJECT_##name,
+    COPPER_OBJECT_KINDS(COPPER_OBJECT_ENUM)
+#undef COPPER_OBJECT_ENUM
+        COPPER_OBJECT_COUNT
 };
 
 /* What a coroutine waits on. Copied while it cannot go away. */
@@ -41,16 +58,11 @@ struct cu_object_info {
     enum cu_object_kind kind;
     const void *address;
     char name[32];              /* "" when it has none */
-    uint64_t cap, len;          /* channels */
+    uint64_t cap, len;          /* channels; descriptor: cap is its number */
     bool is_closed;             /* channels */
     const struct cu_site *site; /* where it was made; NULL: unknown (mutex, wait group) */
-    cu_id owner;                /* mutex: coroutine that holds it, 0: a plain thread or unknown */
-    int64_t count;              /* wait group: counter */
-};
-
-/* Callee-saved registers of a coroutine that does not run: enough to unwind it. */
-struct cu_saved_regs {
-    uint64_t pc, sp, bp, bx, r12, r13, r14, r15;
+    cu_id owner;                /* (rw)mutex: coroutine that holds it, 0: a plain thread or unknown */
+    int64_t count;              /* wait group: counter; semaphore: units left */
 };
 
 struct cu_g_info {
@@ -111,6 +123,13 @@ struct cu_runtime_stats {
     uint64_t running_ns;              /* time that Ps were running coroutines, summed over P */
     uint64_t spinning_ns;             /* time that workers looked for work */
     char guard_mode[24];              /* "madvise", "mprotect", "canary" */
+    uint64_t handoffs[4];             /* P taken away, by enum cu_handoff_cause */
+    uint64_t starved;                 /* looks that found a thread without CPU, and left it alone */
+    uint64_t preempted;               /* coroutines that found their P gone */
+    uint64_t idle_ns;                 /* time that Ps had no owner, summed over P */
+    uint64_t threads_max;             /* COPPER_MAXTHREADS */
+    uint64_t threads_refused;         /* times that a thread was wanted beyond it */
+    uint64_t runnable;                /* coroutines in queues, at a glance */
 };
 void cu_runtime_stats_read(struct cu_runtime_stats *out);
 
