@@ -54,7 +54,9 @@ static int app(void *unused)
     cu_recv(root.up, &sum);
     double wall_ns = (double)(cu_now() - start_ns);
     cu_runtime_stats_read(&after);
-    bench_result("skynet", wall_ns / 1e6, "ms");
+    bench_result("skynet", wall_ns / (double)leaves, "ns");
+    bench_result("skynet.switches", (double)(after.switches - before.switches) / (double)leaves,
+                 "each");
     bench_result("skynet.cpus", (double)(after.running_ns - before.running_ns) / wall_ns, "cpus");
     bench_result("skynet.steals", (double)(after.steals - before.steals), "coroutines");
     return sum != leaves * (leaves - 1) / 2;

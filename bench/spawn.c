@@ -20,14 +20,14 @@ static int app(void *unused)
 {
     (void)unused;
     cu_wg wg = {0};
-    int64_t start_ns = cu_now();
+    struct bench b = bench_start();
     for (int64_t i = 0; i < spawns; i += BATCH) {
         for (int j = 0; j < BATCH; j++) {
             cu_wg_go(&wg, nothing, NULL);
         }
         cu_wg_wait(&wg);
     }
-    bench_result("spawn", bench_ns_each(start_ns, spawns), "ns");
+    bench_stop(&b, "spawn", spawns);
     return 0;
 }
 

@@ -22,12 +22,12 @@ static int app(void *unused)
     (void)unused;
     cu_wg wg = {0};
     int coroutines = 2 * cu_maxprocs();
-    int64_t start_ns = cu_now();
+    struct bench b = bench_start();
     for (int i = 0; i < coroutines; i++) {
         cu_wg_go(&wg, yield_many, NULL);
     }
     cu_wg_wait(&wg);
-    bench_result("yield", bench_ns_each(start_ns, yields * 2), "ns");
+    bench_stop(&b, "yield", yields * 2);
     return 0;
 }
 

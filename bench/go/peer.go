@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sort"
 	"strconv"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"time"
 )
 
@@ -50,7 +53,7 @@ func spawn(spawns int) {
 	result("spawn", nsEach(start, spawns), "ns")
 }
 
-func pingpong(messages int) {
+func pingpong(trips int) {
 	there, back := make(chan int64), make(chan int64)
 	go func() {
 		for v := range there {
@@ -58,11 +61,14 @@ func pingpong(messages int) {
 		}
 	}()
 	start := time.Now()
-	for i := 0; i < messages; i++ {
+	for i := 0; i < trips; i++ {
 		there <- int64(i)
 		<-back
 	}
-	result("unbuffered", nsEach(start, messages), "ns")
+	result("pingpong", nsEach(start, trips), "ns")
+}
+
+func chanBuffered(messages int) {
 	buffered := make(chan int64, 128)
 	go func() {
 		for i := 0; i < messages; i++ {
@@ -70,10 +76,82 @@ func pingpong(messages int) {
 		}
 		close(buffered)
 	}()
-	start = time.Now()
+	start := time.Now()
 	for range buffered {
 	}
-	result("buffered", nsEach(start, messages), "ns")
+	result("chan_buffered", nsEach(start, messages), "ns")
+}
+
+func chanContended(messages int) {
+	const sides = 8
+	var producers, consumers sync.WaitGroup
+	busy := make(chan int64, 16)
+	start := time.Now()
+	for i := 0; i < sides; i++ {
+		producers.Add(1)
+		consumers.Add(1)
+		go func() {
+			for j := 0; j < messages/sides; j++ {
+				busy <- int64(j)
+			}
+			producers.Done()
+		}()
+		go func() {
+			for range busy {
+			}
+			consumers.Done()
+		}()
+	}
+	producers.Wait()
+	close(busy)
+	consumers.Wait()
+	result("chan_contended", nsEach(start, messages), "ns")
+}
+
+func cpuNs() float64 {
+	var u syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func sleepMany(sleepers int) {
+	const sleeps = 10
+	var wg sync.WaitGroup
+	before := cpuNs()
+	for i := 0; i < sleepers; i++ {
+		wg.Add(1)
+		go func(i int) {
+			for j := 0; j < sleeps; j++ {
+				time.Sleep(time.Millisecond + time.Duration((i*7919+j*104729)%19000000))
+			}
+			wg.Done()
+		}(i)
+	}
+	wg.Wait()
+	result("sleep_many", (cpuNs()-before)/float64(sleepers*sleeps), "ns")
+}
+
+func stealLatency(rounds int) {
+	if runtime.GOMAXPROCS(0) < 2 {
+		return
+	}
+	var waits []float64
+	for i := 0; i < rounds; i++ {
+		var started int64
+		done := make(chan struct{})
+		time.Sleep(200 * time.Microsecond)
+		spawned := time.Now()
+		go func() {
+			atomic.StoreInt64(&started, int64(time.Since(spawned)))
+			close(done)
+		}()
+		for atomic.LoadInt64(&started) == 0 && time.Since(spawned) < 5*time.Millisecond {
+		}
+		<-done
+		waits = append(waits, float64(started))
+	}
+	sort.Float64s(waits)
+	result("steal_latency", waits[rounds/2], "ns")
 }
 
 func grow(up chan int64, first, leaves int64) {
@@ -96,13 +174,13 @@ func skynet(leaves int) {
 	start := time.Now()
 	go grow(up, 0, int64(leaves))
 	sum := <-up
-	result("skynet", float64(time.Since(start).Nanoseconds())/1e6, "ms")
+	result("skynet", nsEach(start, leaves), "ns")
 	if sum != int64(leaves)*int64(leaves-1)/2 {
 		os.Exit(1)
 	}
 }
 
-func parkMany(count int) {
+func parkMillion(count int) {
 	var started, ended sync.WaitGroup
 	gate := make(chan struct{})
 	start := time.Now()
@@ -116,14 +194,14 @@ func parkMany(count int) {
 		}()
 	}
 	started.Wait()
-	result("park_many.start", nsEach(start, count), "ns")
+	result("park_million.start", nsEach(start, count), "ns")
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	result("park_many.resident", float64(m.Sys)/float64(count), "bytes")
+	result("park_million.resident", float64(m.Sys)/float64(count), "bytes")
 	start = time.Now()
 	close(gate)
 	ended.Wait()
-	result("park_many.end", nsEach(start, count), "ns")
+	result("park_million.end", nsEach(start, count), "ns")
 }
 
 func main() {
@@ -144,9 +222,20 @@ func main() {
 		spawn(or(2000000))
 	case "pingpong":
 		pingpong(or(2000000))
+	case "chan_buffered":
+		chanBuffered(or(5000000))
+	case "chan_contended":
+		chanContended(or(2000000))
 	case "skynet":
 		skynet(or(1000000))
-	case "park_many":
-		parkMany(or(1000000))
+	case "sleep_many":
+		sleepMany(or(100000))
+	case "steal_latency":
+		stealLatency(or(2000))
+	case "park_million":
+		parkMillion(or(1000000))
+	default:
+		fmt.Fprintln(os.Stderr, "peer: no such benchmark:", os.Args[1])
+		os.Exit(2)
 	}
 }

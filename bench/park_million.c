@@ -31,6 +31,19 @@ static double from_status(const char *key)
     return kib * 1024;
 }
 
+static double count_mappings(void)
+{
+    double lines = 0;
+    FILE *file = fopen("/proc/self/maps", "re");
+    for (int c; file && (c = getc(file)) != EOF;) {
+        lines += c == '\n';
+    }
+    if (file) {
+        fclose(file);
+    }
+    return lines;
+}
+
 static void wait_at_gate(void *unused)
 {
     (void)unused;
@@ -54,15 +67,16 @@ static int app(void *unused)
     }
     cu_wg_wait(&started);
     cu_quiesce(0, 60 * COPPER_SEC);
-    bench_result("park_many.start", bench_ns_each(start_ns, coroutines), "ns");
+    bench_result("park_million.start", (double)(cu_now() - start_ns) / (double)coroutines, "ns");
     rss = from_status("VmRSS") - rss;
     tables = from_status("VmPTE") - tables;
-    bench_result("park_many.resident", rss / (double)coroutines, "bytes");
-    bench_result("park_many.all", (rss + tables) / (double)coroutines, "bytes");
+    bench_result("park_million.resident", rss / (double)coroutines, "bytes");
+    bench_result("park_million.all", (rss + tables) / (double)coroutines, "bytes");
+    bench_result("park_million.mappings", count_mappings(), "mappings");
     start_ns = cu_now();
     cu_chan_close(gate);
     cu_wg_wait(&ended);
-    bench_result("park_many.end", bench_ns_each(start_ns, coroutines), "ns");
+    bench_result("park_million.end", (double)(cu_now() - start_ns) / (double)coroutines, "ns");
     cu_runtime_stats_read(&stats);
     fprintf(stderr, "guards: %s\n", stats.guard_mode);
     return 0;
