@@ -115,9 +115,9 @@ static void fail(struct cu__answer *a, int err)
     cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
 }
 
-/* What changed within the next `seconds` seconds. -ECANCELED: the client left. */
+/* What changed within the next window_ns. -ECANCELED: the client left. */
 static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
-                      const struct cu__named_options *options, int64_t seconds,
+                      const struct cu__named_options *options, int64_t window_ns,
                       struct cu_pprof **out)
 {
     struct cu_pprof *before = NULL, *after = NULL;
@@ -125,7 +125,7 @@ static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
     int err = kind->make(options, &before);
     if (!err) {
         cu_pprof_times(before, &t0, NULL, NULL);
-        err = cu__answer_wait(a, seconds * 1000000000) ? 0 : -ECANCELED;
+        err = cu__answer_wait(a, window_ns) ? 0 : -ECANCELED;
     }
     if (!err) {
         err = kind->make(options, &after);
@@ -146,26 +146,31 @@ static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
     return 0;
 }
 
-/* ?seconds= of a list of stacks: 0 when absent; -1: the error was answered. */
-static int64_t delta_seconds(struct cu__answer *a, const struct cu__named_options *options)
+/* ?seconds= (or ?ms=, ours) of a list of stacks, in ns: 0 when absent; -1: the error was answered. */
+static int64_t delta_ns(struct cu__answer *a, const struct cu__named_options *options)
 {
     char text[COPPER_QUERY_VALUE_MAX];
-    int64_t seconds = 0;
-    if (!cu__query_value(a->request->query, "seconds", text) || !text[0]) {
-        return 0;
+    int64_t count = 0, unit_ns = 1000000000;
+    const char *name = "seconds";
+    if (!cu__query_value(a->request->query, name, text) || !text[0]) {
+        name = "ms";
+        unit_ns = 1000000;
+        if (!cu__query_value(a->request->query, name, text) || !text[0]) {
+            return 0;
+        }
     }
-    if (!cu__parse_int(text, &seconds) || seconds <= 0) {
-        cu__answer_error(a, 400, "invalid value for \"seconds\" - must be a positive integer");
+    if (!cu__parse_int(text, &count) || count <= 0) {
+        cu__answer_error(a, 400, "invalid value for \"%s\" - must be a positive integer", name);
         return -1;
     }
-    if (!allow_seconds(a, seconds)) {
+    if (!allow_seconds(a, count / (1000000000 / unit_ns))) {
         return -1;
     }
     if (options->debug != 0) {
         cu__answer_error(a, 400, "seconds and debug params are incompatible");
         return -1;
     }
-    return seconds;
+    return count * unit_ns;
 }
 
 static void serve_named(struct cu__answer *a, const struct cu__kind *kind)
@@ -174,8 +179,8 @@ static void serve_named(struct cu__answer *a, const struct cu__kind *kind)
         .debug = cu__query_int(a->request->query, "debug"),
         .with_threads = cu__query_int(a->request->query, "threads") > 0,
     };
-    int64_t seconds = delta_seconds(a, &options);
-    if (seconds < 0) {
+    int64_t window_ns = delta_ns(a, &options);
+    if (window_ns < 0) {
         return;
     }
     if (options.debug > 0 && !a->is_head) {
@@ -186,14 +191,14 @@ static void serve_named(struct cu__answer *a, const struct cu__kind *kind)
         return;
     }
     char filename[64];
-    snprintf(filename, sizeof(filename), "%s%s", kind->name, seconds > 0 ? "-delta" : "");
+    snprintf(filename, sizeof(filename), "%s%s", kind->name, window_ns > 0 ? "-delta" : "");
     if (a->is_head) {
         cu__answer_begin(a, options.debug > 0 ? COPPER_TYPE_TEXT : COPPER_TYPE_BINARY,
                          options.debug > 0 ? NULL : filename);
         return;
     }
     struct cu_pprof *p = NULL;
-    int err = seconds > 0 ? make_delta(a, kind, &options, seconds, &p) : kind->make(&options, &p);
+    int err = window_ns > 0 ? make_delta(a, kind, &options, window_ns, &p) : kind->make(&options, &p);
     if (err) {
         fail(a, err);
         return;
@@ -226,7 +231,8 @@ bool cu__request_waits(const struct cu_http_request *request)
     const struct cu__kind *kind = find_kind(request->path + n);
     char text[COPPER_QUERY_VALUE_MAX];
     return kind && (kind->serve == cu__serve_profile ||
-                    (kind->make && cu__query_value(request->query, "seconds", text) && text[0]));
+                    (kind->make && ((cu__query_value(request->query, "seconds", text) && text[0]) ||
+                                    (cu__query_value(request->query, "ms", text) && text[0]))));
 }
 
 /* Answers 405 and returns false for a method that this path does not take. */

@@ -28,13 +28,16 @@ enum cu__exit {
 #define COPPER_NAME_MAX       64 /* of a process, as printed */
 #define COPPER_ADDRESS_MAX    96
 
+struct cu__event;
+
 struct cu__options {
     const char *verb;
     const char *http;         /* where the program is to serve; NULL: any free loopback port */
-    const char *event;        /* what to record */
+    const struct cu__event *event; /* what to record */
     const char *output;       /* file name pattern, NULL: the default */
     const char *follow_names; /* NULL: all */
-    double seconds;           /* 0: until the program ends or Ctrl-C */
+    double seconds;           /* 0: until the program ends or Ctrl-C; top: between two tables */
+    int count;                /* top: tables; 0: until Ctrl-C */
     int hz;                   /* 0: the profiler's default */
     bool is_quiet, is_leakcheck, is_follow;
     char **program;           /* program and arguments, NULL: target */
@@ -60,5 +63,7 @@ const char *cu__nearest(const char *word, const char *const *names);
 int cu__run(const struct cu__options *o);
 int cu__record(const struct cu__options *o);
 int cu__list(const struct cu__options *o);
+int cu__dump(const struct cu__options *o);
+int cu__top(const struct cu__options *o);
 
 #endif

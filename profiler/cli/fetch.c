@@ -265,3 +265,17 @@ void cu__fetch_end(struct cu__fetch *f)
     free(f->bytes);
     *f = (struct cu__fetch){.fd = -1};
 }
+
+int cu__fetch_now(struct cu__fetch *f, const char *address, const char *path, const char **body,
+                  size_t *n, char error[COPPER_CLI_ERROR_MAX])
+{
+    cu__fetch_begin(f, address, path);
+    while (!cu__fetch_step(f)) {
+        struct pollfd p = {.fd = f->fd, .events = cu__fetch_events(f)};
+        if (!f->is_connected) {
+            p.events = POLLOUT;
+        }
+        poll(&p, 1, -1);
+    }
+    return cu__fetch_body(f, body, n, error);
+}

@@ -36,5 +36,9 @@ bool cu__fetch_step(struct cu__fetch *f);
 int cu__fetch_body(struct cu__fetch *f, const char **body, size_t *n,
                    char error[COPPER_CLI_ERROR_MAX]);
 void cu__fetch_end(struct cu__fetch *f);
+/* All of it at once, blocking: 0 and the body, which is f's until cu__fetch_end; else -errno and one
+ * line in error. */
+int cu__fetch_now(struct cu__fetch *f, const char *address, const char *path, const char **body,
+                  size_t *n, char error[COPPER_CLI_ERROR_MAX]);
 
 #endif

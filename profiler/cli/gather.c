@@ -128,7 +128,9 @@ static int begin(struct cu__gathered *g, const struct cu_pprof *p)
         cu_pprof_sample_type_at(p, i, &type, &unit);
         cu_pprof_sample_type(g->profile, type, unit);
     }
-    cu_pprof_period(g->profile, "cpu", "nanoseconds", period);
+    const char *period_type, *period_unit;
+    cu_pprof_period_type(p, &period_type, &period_unit);
+    cu_pprof_period(g->profile, period_type, period_unit, period);
     g->start_wall_ns = start;
     return 0;
 }

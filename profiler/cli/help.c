@@ -12,7 +12,9 @@ static const char overview[] =
     "       copper VERB [options] [--] PROG [ARGS]\n"
     "\n"
     "  run     run a program with profiling at hand: go tool pprof reads from it at any time\n"
-    "  record  record a CPU profile of a program, or of a process that serves, into a file\n"
+    "  record  record a profile of a program, or of a process that serves, into a file\n"
+    "  top     the hottest functions, threads and coroutines of a process that serves, live\n"
+    "  dump    every coroutine and thread of a process that serves, with its stack, now\n"
     "  list    processes that serve, with address\n"
     "  help    help VERB says more\n"
     "\n"
@@ -46,15 +48,30 @@ static const char record_text[] =
     "Ctrl-C or for -d seconds. A single word is a PID, the NAME of a process that serves, or else a\n"
     "program; after -- it is always a program. Ends with the ten hottest functions.\n"
     "\n"
-    "  -e cpu             what to record\n"
+    "  -e EVENT           what to record: cpu (default), wall, heap, block, mutex, schedule, hog\n"
     "  -d SECONDS         for so long; PROG runs on afterwards\n"
     "  -o FILE            into FILE; %p is the pid, %e the program, %h the host, %% a percent sign\n"
-    "                     (default %e.%p.cpu.pb.gz)\n"
+    "                     (default %e.%p.EVENT.pb.gz)\n"
     "  --hz N             samples per CPU-second, 1 to 10000 (default 100)\n"
     "  --http ADDR, --follow[=NAMES], --leakcheck, --quiet   as for run\n"
     "\n"
     "Profile windows are fetched as they end, so that the file holds all but at most the last second\n"
     "of a program that is killed. go tool pprof FILE reads it.\n";
+
+static const char top_text[] =
+    "usage: copper top [options] PID|NAME\n"
+    "\n"
+    "Every second: the functions that used the CPU in that second, the busiest threads, and what the\n"
+    "coroutines are doing. Ctrl-C ends it.\n"
+    "\n"
+    "  -d SECONDS         between two tables (default 1)\n"
+    "  -n COUNT           so many tables, then end\n";
+
+static const char dump_text[] =
+    "usage: copper dump PID|NAME\n"
+    "\n"
+    "Prints every coroutine and thread of a process that serves (see copper list), with its stack and\n"
+    "what it waits for. The process is not stopped.\n";
 
 static const char list_text[] =
     "usage: copper list\n"
@@ -65,7 +82,8 @@ bool cu__help(const char *topic)
 {
     static const struct {
         const char *name, *text;
-    } pages[] = {{"run", run_text}, {"record", record_text}, {"list", list_text}, {"help", overview}};
+    } pages[] = {{"run", run_text}, {"record", record_text}, {"list", list_text},
+                 {"top", top_text}, {"dump", dump_text},     {"help", overview}};
     if (!topic) {
         fputs(overview, stdout);
         return true;

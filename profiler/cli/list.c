@@ -7,6 +7,7 @@
 #include "discovery.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -92,4 +93,40 @@ bool cu__target_by_pid(pid_t pid, struct cu__target *out)
     }
     fill(out, &e);
     return true;
+}
+
+int cu__target_find(const char *word, struct cu__target *out)
+{
+    if (word[strspn(word, "0123456789")] == '\0') {
+        pid_t pid = (pid_t)strtol(word, NULL, 10);
+        if (cu__target_by_pid(pid, out)) {
+            return 0;
+        }
+        if (kill(pid, 0) != 0 && errno == ESRCH) {
+            cu__error("there is no process %s", word);
+        } else {
+            cu__error("process %s does not serve; start it with copper run", word);
+        }
+        return COPPER_EXIT_FAILED;
+    }
+    int n = strchr(word, '/') ? 0 : cu__target_by_name(word, out);
+    if (n > 1) {
+        cu__error("%d processes called %s serve; say which PID (copper list)", n, word);
+        return COPPER_EXIT_FAILED;
+    }
+    return n == 1 ? 0 : -1;
+}
+
+int cu__target_required(const struct cu__options *o, struct cu__target *out)
+{
+    if (!o->target) {
+        cu__error("%s takes one PID or NAME of a process that serves; copper list", o->verb);
+        return COPPER_EXIT_FAILED;
+    }
+    int found = cu__target_find(o->target, out);
+    if (found < 0) {
+        cu__error("no process called %s serves; copper list", o->target);
+        return COPPER_EXIT_FAILED;
+    }
+    return found;
 }

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static const char *const verbs[] = {"run", "record", "list", "help", NULL};
+static const char *const verbs[] = {"run", "record", "top", "dump", "list", "help", NULL};
 
 static int help(const char *topic)
 {
@@ -44,7 +44,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(const struct cu__options *);
-    } table[] = {{"run", cu__run}, {"record", cu__record}, {"list", cu__list}};
+    } table[] = {{"run", cu__run}, {"record", cu__record}, {"list", cu__list},
+                 {"dump", cu__dump}, {"top", cu__top}};
     for (size_t i = 0; i < sizeof table / sizeof table[0]; i++) {
         if (strcmp(verb, table[i].name) == 0) {
             struct cu__options o;

@@ -4,6 +4,7 @@
  * that is none, so PROG's own are left alone.
  */
 #include "cli.h"
+#include "events.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -13,6 +14,7 @@
 #include <string.h>
 
 #define COPPER_HZ_MAX      10000
+#define COPPER_COUNT_MAX   1000000
 #define COPPER_SECONDS_MAX (365.0 * 24 * 3600)
 
 enum { OPTION_HTTP = 256, OPTION_QUIET, OPTION_LEAKCHECK, OPTION_FOLLOW, OPTION_HZ, OPTION_HELP };
@@ -33,7 +35,13 @@ static bool verb_has(const char *verb, int option)
     if (option == OPTION_HELP || option == OPTION_QUIET) {
         return true;
     }
-    if (strcmp(verb, "list") == 0) {
+    if (strcmp(verb, "list") == 0 || strcmp(verb, "dump") == 0) {
+        return false;
+    }
+    if (strcmp(verb, "top") == 0) {
+        return option == 'd' || option == 'n';
+    }
+    if (option == 'n') {
         return false;
     }
     bool is_launching = option == OPTION_HTTP || option == OPTION_LEAKCHECK ||
@@ -47,13 +55,13 @@ static int bad_option(const char *verb, const char *word)
     return COPPER_EXIT_FAILED;
 }
 
-static int read_hz(const char *text, int *out)
+static int read_number(const char *option, const char *text, int most, int *out)
 {
     char *end;
     errno = 0;
     long value = strtol(text, &end, 10);
-    if (end == text || *end != '\0' || errno || value < 1 || value > COPPER_HZ_MAX) {
-        cu__error("--hz %s: not a number from 1 to %d", text, COPPER_HZ_MAX);
+    if (end == text || *end != '\0' || errno || value < 1 || value > most) {
+        cu__error("%s %s: not a number from 1 to %d", option, text, most);
         return COPPER_EXIT_FAILED;
     }
     *out = (int)value;
@@ -76,13 +84,13 @@ static int read_seconds(const char *text, double *out)
     return 0;
 }
 
-static int read_event(const char *text, const char **out)
+static int read_event(const char *text, const struct cu__event **out)
 {
-    if (strcmp(text, "cpu") != 0) {
-        cu__error("-e %s: not something to record; cpu is", text);
+    *out = cu__event_find(text);
+    if (!*out) {
+        cu__error("-e %s: not something to record; these are: %s", text, cu__event_names());
         return COPPER_EXIT_FAILED;
     }
-    *out = text;
     return 0;
 }
 
@@ -103,9 +111,11 @@ static int take_option(int option, struct cu__options *o)
         o->follow_names = optarg;
         return 0;
     case OPTION_HZ:
-        return read_hz(optarg, &o->hz);
+        return read_number("--hz", optarg, COPPER_HZ_MAX, &o->hz);
     case 'd':
         return read_seconds(optarg, &o->seconds);
+    case 'n':
+        return read_number("-n", optarg, COPPER_COUNT_MAX, &o->count);
     case 'e':
         return read_event(optarg, &o->event);
     case 'o':
@@ -146,12 +156,12 @@ static int take_operands(struct cu__options *o, char **words, int n, bool is_pro
 
 int cu__options_read(const char *verb, int argc, char **argv, struct cu__options *out)
 {
-    *out = (struct cu__options){.verb = verb, .event = "cpu"};
+    *out = (struct cu__options){.verb = verb, .event = cu__event_find("cpu")};
     opterr = 0;
     optind = 1;
     for (;;) {
         int at = optind;
-        int option = getopt_long(argc, argv, "+:d:e:o:h", all_options, NULL);
+        int option = getopt_long(argc, argv, "+:d:e:o:n:h", all_options, NULL);
         if (option == -1) {
             break;
         }

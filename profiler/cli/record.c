@@ -8,6 +8,7 @@
  * sent has reached the program too; one sent to us alone is passed on.
  */
 #include "child.h"
+#include "events.h"
 #include "report.h"
 #include "targets.h"
 #include "windows.h"
@@ -24,7 +25,7 @@
 #define COPPER_NS_PER_SECOND INT64_C(1000000000)
 #define COPPER_DRAIN_NS      (5 * COPPER_NS_PER_SECOND)   /* for answers after the last window */
 #define COPPER_DEAD_NS       (COPPER_NS_PER_SECOND / 2)   /* the same when the process is gone */
-#define COPPER_DEFAULT_FILE  "%e.%p.cpu.pb.gz"
+#define COPPER_TABLE_ROWS    10
 
 struct recording {
     const struct cu__options *options;
@@ -145,19 +146,24 @@ static bool expand(const char *pattern, const struct recording *r, char out[PATH
     return true;
 }
 
-static void say_what_was_written(const struct cu_pprof *p, const char *path)
+static void say_what_was_written(const struct cu_pprof *p, const struct cu__event *event,
+                                 const char *path)
 {
-    int64_t time, duration, period, cpu = 0, samples = 0;
+    int64_t time, duration, period, amount = 0, samples = 0;
+    size_t index = cu__value_index(p, event->type);
+    const char *type, *unit;
+    char text[32];
     cu_pprof_times(p, &time, &duration, &period);
+    cu_pprof_sample_type_at(p, index, &type, &unit);
     for (size_t i = 0; i < cu_pprof_nsamples(p); i++) {
         struct cu_pprof_sample s;
         cu_pprof_sample_at(p, i, &s, NULL, 0);
         samples += s.values[0];
-        cpu += s.values[cu_pprof_nsample_types(p) - 1];
+        amount += s.values[index];
     }
-    double second = (double)COPPER_NS_PER_SECOND;
-    cu__note("%s: %.2f s of CPU time in %.2f s, %lld samples", path, (double)cpu / second,
-             (double)duration / second, (long long)samples);
+    cu__value_text(amount, unit, text, sizeof text);
+    cu__note("%s: %s %s in %.2f s, %lld samples", path, text, event->what,
+             (double)duration / (double)COPPER_NS_PER_SECOND, (long long)samples);
 }
 
 /* Writes the file and says what is in it. 0, or the exit status of a failure. */
@@ -176,8 +182,11 @@ static int write_recording(struct recording *r)
         }
         return COPPER_EXIT_FAILED;
     }
-    if (!expand(r->options->output ? r->options->output : COPPER_DEFAULT_FILE, r, path)) {
-        cu__error("-o %s: the file name is too long", r->options->output);
+    char standard[64];
+    snprintf(standard, sizeof standard, "%%e.%%p.%s.pb.gz", r->options->event->name);
+    const char *pattern = r->options->output ? r->options->output : standard;
+    if (!expand(pattern, r, path)) {
+        cu__error("-o %s: the file name is too long", pattern);
         return COPPER_EXIT_FAILED;
     }
     cu__gather_finish(&w->gathered, w->lost);
@@ -187,13 +196,13 @@ static int write_recording(struct recording *r)
         return COPPER_EXIT_FAILED;
     }
     if (!r->options->is_quiet) {
-        say_what_was_written(profile, path);
+        say_what_was_written(profile, r->options->event, path);
         if (w->lost && !r->has_ended) {
             cu__note("%u of %u windows are missing: %s", w->lost, w->lost + w->gathered.windows,
                      w->error);
         }
-        cu__report_table(profile);
-        cu__report_symbols(profile);
+        cu__report_table(stderr, profile, r->options->event->type, COPPER_TABLE_ROWS);
+        cu__report_symbols(profile, r->options->event->type);
     }
     return 0;
 }
@@ -204,7 +213,7 @@ static int write_recording(struct recording *r)
 static int record(struct recording *r)
 {
     const struct cu__options *o = r->options;
-    cu__windows_begin(&r->windows, r->pid, o->hz);
+    cu__windows_begin(&r->windows, r->pid, o->event->path, o->hz);
     bool has_limit = o->seconds > 0, is_written = false;
     int failure = 0;
     for (;;) {
@@ -258,29 +267,6 @@ static int record_program(struct recording *r)
     return r->status;
 }
 
-/* A PID or NAME that serves. 0: found. -1: it is no target, so it may be a program. */
-static int find_target(const char *word, struct cu__target *out)
-{
-    if (word[strspn(word, "0123456789")] == '\0') {
-        pid_t pid = (pid_t)strtol(word, NULL, 10);
-        if (cu__target_by_pid(pid, out)) {
-            return 0;
-        }
-        if (kill(pid, 0) != 0 && errno == ESRCH) {
-            cu__error("there is no process %s", word);
-        } else {
-            cu__error("process %s does not serve; start it with copper run", word);
-        }
-        return COPPER_EXIT_FAILED;
-    }
-    int n = strchr(word, '/') ? 0 : cu__target_by_name(word, out);
-    if (n > 1) {
-        cu__error("%d processes called %s serve; say which PID (copper list)", n, word);
-        return COPPER_EXIT_FAILED;
-    }
-    return n == 1 ? 0 : -1;
-}
-
 static int record_target(struct recording *r, const struct cu__target *target)
 {
     sigset_t old;
@@ -294,7 +280,7 @@ int cu__record(const struct cu__options *o)
 {
     struct recording r = {.options = o};
     struct cu__target target;
-    int found = o->target ? find_target(o->target, &target) : -1;
+    int found = o->target ? cu__target_find(o->target, &target) : -1;
     if (found > 0) {
         return found;
     }

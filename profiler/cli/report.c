@@ -2,7 +2,7 @@
  *
  * Purpose: see report.h.
  *
- * Design. flat is the time in a function itself: the innermost (inlined) function of the leaf; cum is
+ * Design. flat is the time (or bytes, or whatever was recorded) in a function itself: the innermost (inlined) function of the leaf; cum is
  * the time of the stacks it is on, once for each stack. Functions of the same name are one line, as
  * in `go tool pprof -top`; addresses without a name are one line for each file. C++ names are made
  * readable by the C++ library, if there is one here.
@@ -10,6 +10,7 @@
 #include "report.h"
 
 #include "cli.h"
+#include "events.h"
 
 #include <ctype.h>
 #include <dlfcn.h>
@@ -21,9 +22,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COPPER_TABLE_ROWS     10
 #define COPPER_NAME_WIDTH     100  /* of a function, cut behind */
-#define COPPER_UNNAMED_SHARE  0.10 /* of the time, from which missing symbols are worth a line */
+#define COPPER_VALUE_WIDTH    32
+#define COPPER_UNNAMED_SHARE  0.10 /* of the whole, from which missing symbols are worth a line */
 #define COPPER_PACKAGE_MAX    128
 
 struct row {
@@ -121,20 +122,6 @@ static bool make_rows(const struct cu_pprof *p, struct table *t)
     return is_made;
 }
 
-/* Which value of a sample is time. */
-static size_t time_index(const struct cu_pprof *p)
-{
-    size_t n = cu_pprof_nsample_types(p);
-    for (size_t i = 0; i < n; i++) {
-        const char *type, *unit;
-        cu_pprof_sample_type_at(p, i, &type, &unit);
-        if (strcmp(unit, "nanoseconds") == 0) {
-            return i;
-        }
-    }
-    return n - 1;
-}
-
 static void add_sample(const struct cu_pprof *p, const struct cu_pprof_sample *s, size_t index,
                        size_t stamp, struct table *t)
 {
@@ -169,23 +156,38 @@ static demangle_fn *find_demangler(void)
     return lib ? (demangle_fn *)dlsym(lib, "__cxa_demangle") : NULL;
 }
 
-static void print_row(const struct row *row, int64_t total, demangle_fn *demangle)
+static void print_row(FILE *to, const struct row *row, int64_t total, const char *unit,
+                      demangle_fn *demangle)
 {
     int status;
     bool is_mangled = strncmp(row->name, "_Z", 2) == 0 && demangle;
     char *plain = is_mangled ? demangle(row->name, NULL, NULL, &status) : NULL;
-    double second = 1e9, all = total ? (double)total : 1;
-    fprintf(stderr, "%9.2fs %5.1f%% %9.2fs %5.1f%%  %.*s\n", (double)row->flat / second,
-            100 * (double)row->flat / all, (double)row->cum / second,
+    char flat[COPPER_VALUE_WIDTH], cum[COPPER_VALUE_WIDTH];
+    double all = total ? (double)total : 1;
+    cu__value_text(row->flat, unit, flat, sizeof flat);
+    cu__value_text(row->cum, unit, cum, sizeof cum);
+    fprintf(to, "%10s %5.1f%% %10s %5.1f%%  %.*s\n", flat, 100 * (double)row->flat / all, cum,
             100 * (double)row->cum / all, COPPER_NAME_WIDTH, plain ? plain : row->name);
     free(plain);
 }
 
-void cu__report_table(const struct cu_pprof *p)
+static void print_rows(FILE *to, const struct cu_pprof *p, size_t index, struct table *t,
+                       size_t rows)
+{
+    const char *type, *unit;
+    cu_pprof_sample_type_at(p, index, &type, &unit);
+    demangle_fn *demangle = find_demangler();
+    fprintf(to, "%10s %6s %10s %6s  %s\n", "flat", "flat%", "cum", "cum%", "function");
+    for (size_t i = 0; i < t->nrows && i < rows && t->rows[i].flat > 0; i++) {
+        print_row(to, &t->rows[i], t->total, unit, demangle);
+    }
+}
+
+void cu__report_table(FILE *to, const struct cu_pprof *p, const char *type, size_t rows)
 {
     struct table t = {0};
     if (make_rows(p, &t) && cu_pprof_nsample_types(p) > 0) {
-        size_t index = time_index(p), n = cu_pprof_nsamples(p);
+        size_t index = cu__value_index(p, type), n = cu_pprof_nsamples(p);
         for (size_t i = 0; i < n; i++) {
             struct cu_pprof_sample s;
             cu_pprof_sample_at(p, i, &s, NULL, 0);
@@ -194,11 +196,7 @@ void cu__report_table(const struct cu_pprof *p)
         if (t.nrows > 0) {
             qsort(t.rows, t.nrows, sizeof *t.rows, by_flat);
         }
-        demangle_fn *demangle = find_demangler();
-        fprintf(stderr, "%10s %6s %10s %6s  %s\n", "flat", "flat%", "cum", "cum%", "function");
-        for (size_t i = 0; i < t.nrows && i < COPPER_TABLE_ROWS && t.rows[i].flat > 0; i++) {
-            print_row(&t.rows[i], t.total, demangle);
-        }
+        print_rows(to, p, index, &t, rows);
     }
     for (size_t i = 0; i < t.nrows; i++) {
         free(t.rows[i].name);
@@ -287,7 +285,7 @@ static void advise(const struct cu_pprof *p, uint32_t mapping, double share)
     }
 }
 
-void cu__report_symbols(const struct cu_pprof *p)
+void cu__report_symbols(const struct cu_pprof *p, const char *type)
 {
     size_t nmappings = cu_pprof_nmappings(p);
     int64_t *by_mapping = calloc(nmappings + 1, sizeof *by_mapping);
@@ -296,7 +294,7 @@ void cu__report_symbols(const struct cu_pprof *p)
         return;
     }
     int64_t total = 0, unnamed = 0;
-    size_t index = time_index(p);
+    size_t index = cu__value_index(p, type);
     for (size_t i = 0; i < cu_pprof_nsamples(p); i++) {
         struct cu_pprof_sample s;
         cu_pprof_sample_at(p, i, &s, NULL, 0);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: what a recording ends with: the ten hottest functions, and what would make it better.
+ * Purpose: a table of the hottest functions, and what would make a recording better.
  */
 #ifndef COPPER_CLI_REPORT_H
 #define COPPER_CLI_REPORT_H
 
 #include <copper/pprof.h>
+#include <stdio.h>
 
-/* Prints the table on stderr. */
-void cu__report_table(const struct cu_pprof *p);
-/* Says which symbols are missing when they are a large share. */
-void cu__report_symbols(const struct cu_pprof *p);
+/* Prints the table of the sample type's `rows` largest functions. */
+void cu__report_table(FILE *to, const struct cu_pprof *p, const char *type, size_t rows);
+/* Says which symbols are missing when they are a large share of that type. */
+void cu__report_symbols(const struct cu_pprof *p, const char *type);
 
 #endif

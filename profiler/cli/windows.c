@@ -22,10 +22,11 @@ int64_t cu__now_ns(void)
     return t.tv_sec * COPPER_NS_PER_SECOND + t.tv_nsec;
 }
 
-void cu__windows_begin(struct cu__windows *w, pid_t pid, int hz)
+void cu__windows_begin(struct cu__windows *w, pid_t pid, const char *path, int hz)
 {
     *w = (struct cu__windows){
         .pid = pid,
+        .path = path,
         .hz = hz,
         .length_ns = COPPER_WINDOW_FIRST,
         .look_ns = COPPER_LOOK_FIRST,
@@ -117,7 +118,7 @@ static void open_window(struct cu__windows *w, struct cu__window *each, int64_t 
         return;
     }
     char path[128];
-    int n = snprintf(path, sizeof path, "/debug/pprof/profile?ms=%lld",
+    int n = snprintf(path, sizeof path, "/debug/pprof/%s?ms=%lld", w->path,
                      (long long)(length / COPPER_NS_PER_MS));
     if (w->hz) {
         snprintf(path + n, sizeof path - (size_t)n, "&hz=%d", w->hz);

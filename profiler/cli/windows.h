@@ -31,7 +31,8 @@ struct cu__window {
 
 struct cu__windows {
     pid_t pid;
-    int hz;
+    const char *path; /* under /debug/pprof/ */
+    int hz;           /* 0: not asked for */
     struct cu__target target; /* valid when is_serving */
     bool is_serving;
     bool was_served;  /* ever */
@@ -48,7 +49,7 @@ struct cu__windows {
 
 int64_t cu__now_ns(void);
 
-void cu__windows_begin(struct cu__windows *w, pid_t pid, int hz);
+void cu__windows_begin(struct cu__windows *w, pid_t pid, const char *path, int hz);
 /* Fills one pollfd for each window under way; how many. */
 nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WINDOWS_MAX]);
 /* Does what is due: reads answers, merges them, opens windows. When to call again, in ns from now
