@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -133,7 +134,8 @@ static bool has_sample(const struct cu_pprof *p, const char *function, const cha
             size_t nlines;
             uint32_t mapping;
             uint64_t address;
-            CHECK(cu_pprof_location_at(p, sample.locations[l], &mapping, &address, &lines, &nlines));
+            CHECK(
+                cu_pprof_location_at(p, sample.locations[l], &mapping, &address, &lines, &nlines));
             for (size_t j = 0; j < nlines; j++) {
                 struct cu_pprof_function f;
                 CHECK(cu_pprof_function_at(p, lines[j].function, &f));
@@ -307,7 +309,8 @@ static void *take_over_soon(void *unused)
     return unused;
 }
 
-/* A handler installed while we sample is left alone and told about; the next profile finds a way. */
+/* A handler installed while we sample is left alone and told about; the next profile finds a way.
+ */
 static void takeover(void)
 {
     pthread_t burner = start(burn_until_over, NULL);
@@ -334,32 +337,44 @@ __attribute__((noinline)) static void burn_on_signal_stack(int number)
 }
 
 #ifdef NDEBUG
-#define SMALL_STACK 8192
+#define HANDLERS_ROOM 3072
 #else
-#define SMALL_STACK 40960 /* frames are larger */
+#define HANDLERS_ROOM 32768 /* frames are larger */
 #endif
+#define SMALLEST_STACK 8192 /* what some runtimes give their threads */
 
-static void *burn_on_small_stacks(void *unused)
+/* Room for two signal frames as large as this processor's registers make them (two took 6.6 KiB of
+ * a stack of 8 where this was written), and for what the sampler asks for on top. */
+static size_t sufficient_stack(void)
 {
-    static _Thread_local char bytes[SMALL_STACK];
-    stack_t stack = {.ss_sp = bytes, .ss_size = SMALL_STACK}, old;
+    size_t n = 2 * (size_t)getauxval(AT_MINSIGSTKSZ) + HANDLERS_ROOM;
+    return n > SMALLEST_STACK ? n : SMALLEST_STACK;
+}
+
+static void *burn_on_small_stacks(void *size)
+{
+    static _Thread_local char bytes[65536];
+    stack_t stack = {.ss_sp = bytes, .ss_size = *(const size_t *)size}, old;
+    CHECK(stack.ss_size <= sizeof bytes);
     CHECK(sigaltstack(&stack, &old) == 0);
     while (!is_over) {
         raise(SIGUSR1);
         burn(1000000);
     }
     CHECK(sigaltstack(&old, NULL) == 0);
-    return unused;
+    return NULL;
 }
 
-/* Signal stacks of 8 KiB with a handler of the program on them are sampled and not overrun. */
+/* Signal stacks with a handler of the program on them are not overrun, however small, and sampled
+ * where two signal frames and the sampler's fit. */
 static void altstack(void)
 {
     struct sigaction action = {.sa_handler = burn_on_signal_stack, .sa_flags = SA_ONSTACK};
     CHECK(sigaction(SIGUSR1, &action, NULL) == 0);
     pthread_t threads[3];
+    size_t sizes[3] = {SMALLEST_STACK, sufficient_stack(), sufficient_stack()};
     for (int i = 0; i < 3; i++) {
-        threads[i] = start(burn_on_small_stacks, NULL);
+        threads[i] = start(burn_on_small_stacks, &sizes[i]);
     }
     struct cu_pprof *p = profile_for(1.5, 1000, file);
     is_over = true;
@@ -457,10 +472,17 @@ static const struct {
     const char *name;
     void (*run)(void);
 } cases[] = {
-    {"clients", clients},   {"eintr", eintr},       {"foreign", foreign},
-    {"forward", forward},   {"ignored", forward_ignored}, {"takeover", takeover},
-    {"altstack", altstack}, {"forked", forked},     {"idle", idle},
-    {"deep", deep},         {"arguments", arguments},
+    {"clients", clients},
+    {"eintr", eintr},
+    {"foreign", foreign},
+    {"forward", forward},
+    {"ignored", forward_ignored},
+    {"takeover", takeover},
+    {"altstack", altstack},
+    {"forked", forked},
+    {"idle", idle},
+    {"deep", deep},
+    {"arguments", arguments},
 };
 
 int main(int argc, char **argv)

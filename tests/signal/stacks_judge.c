@@ -27,6 +27,7 @@
 #include <time.h>
 #include <ucontext.h>
 #include <unistd.h>
+#include <unwind.h>
 
 #define FRAMES_MAX     200
 #define FAILURES_SHOWN 3
@@ -44,6 +45,7 @@ struct stacks {
 static __thread struct stacks here;
 static __thread bool is_busy; /* the judge itself must not be judged */
 static _Atomic uint64_t judged, differences, neither, only_ours, finished_by_copy, total_frames;
+static _Atomic uint64_t installing;
 
 /* ---- the two walks --------------------------------------------------------------------------- */
 
@@ -131,6 +133,16 @@ static bool is_same_frame(const ucontext_t *uc, unsigned i, uint64_t ours, uint6
     return ours == theirs || (i == 1 && is_in_register && ours == theirs + 1);
 }
 
+/* The last act of a throw: libgcc copies the registers of the frame with the handler over those
+ * that _Unwind_RaiseException saved in its own frame, and that frame's unwind information is wrong
+ * from the first copy to the jump. How many ticks fall there is up to the processor: each of the
+ * copies is a `rep movsq` of 8 bytes at most, which costs some ten times as much on some. */
+static bool is_installing_handler(uint64_t leaf)
+{
+    const struct cu_module *m = cu_module_at(leaf);
+    return m && m == cu_module_at((uint64_t)(uintptr_t)_Unwind_RaiseException);
+}
+
 static void judge(ucontext_t *uc)
 {
     cu_frame frames[FRAMES_MAX];
@@ -151,7 +163,8 @@ static void judge(ucontext_t *uc)
         is_theirs_complete = cu_module_at(theirs[i]) != NULL;
     bool is_ours_complete = w.end == COPPER_WALK_ROOT;
     if (is_theirs_complete ? is_ours_complete && is_equal : !is_ours_complete) {
-        atomic_fetch_add(&neither, !is_theirs_complete);
+        if (!is_theirs_complete)
+            atomic_fetch_add(is_installing_handler(theirs[0]) ? &installing : &neither, 1);
         return;
     }
     if (!is_theirs_complete && is_real(&w)) {
@@ -457,12 +470,14 @@ int main(int argc, char **argv)
     cu_stacks_stats_read(&stats);
     printf(
         "%llu stacks judged, %llu frames: %llu differ from libunwind's; %llu (%.3f %%) have wrong "
-        "unwind information, %llu only we could finish, %llu were finished off a copy "
+        "unwind information, and %llu while a throw installs its handler, %llu only we could "
+        "finish, %llu were finished off a copy "
         "with %llu steps of libunwind\n",
         (unsigned long long)judged, (unsigned long long)total_frames,
         (unsigned long long)differences, (unsigned long long)neither,
-        100.0 * (double)neither / (double)(judged ? judged : 1), (unsigned long long)only_ours,
-        (unsigned long long)finished_by_copy, (unsigned long long)stats.libunwind_steps);
+        100.0 * (double)neither / (double)(judged ? judged : 1), (unsigned long long)installing,
+        (unsigned long long)only_ours, (unsigned long long)finished_by_copy,
+        (unsigned long long)stats.libunwind_steps);
     if (is_step && stats.libunwind_steps == 0) {
         fprintf(stderr, "nothing was left to libunwind\n");
         return 1;
@@ -471,5 +486,8 @@ int main(int argc, char **argv)
         fprintf(stderr, "too few stacks were judged\n");
         return 1;
     }
-    return differences || neither * 100 > judged || only_ours * 1000 > judged ? 1 : 0;
+    return differences || neither * 100 > judged || installing * 10 > judged ||
+                   only_ours * 1000 > judged
+               ? 1
+               : 0;
 }
