@@ -8,16 +8,15 @@
  * the list finds it WAITING. A plain thread uses such a record too and sleeps on a word in it.
  *
  * Invariants: a waiter is taken out of its list exactly once, under the lock; who took it out wakes
- * it exactly once, after giving the lock back.
+ * it exactly once, after giving the lock back, unless the wait is a race (race.h) that somebody
+ * else won.
  */
 #include "schedule.h"
 
-#include <errno.h>
-
-#include "clock.h"
 #include "events.h"
 #include "futex.h"
 #include "gstate.h"
+#include "race.h"
 #include "runq.h"
 #include "tls.h"
 
@@ -54,6 +53,7 @@ struct cu__waiter *cu__waiter_init(struct cu__waiter *thread_one, void *value)
     struct cu__g *g = cu__g_self();
     struct cu__waiter *w = g ? &g->waiter : thread_one;
     w->g = g;
+    w->race = NULL;
     w->value = value;
     w->result = 0;
     w->thread_wake = 0;
@@ -86,7 +86,7 @@ void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w)
     store_relaxed(&w->is_queued, true);
 }
 
-void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
+static inline void take_out(struct cu__waiters *list, struct cu__waiter *w)
 {
     cu_assert(w->is_queued);
     if (w->prev) {
@@ -102,30 +102,35 @@ void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
     store_relaxed(&w->is_queued, false);
 }
 
+void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
+{
+    take_out(list, w);
+}
+
+bool cu__waiters_take(struct cu__waiters *list, struct cu__waiter *w)
+{
+    take_out(list, w);
+    return w->race == NULL || cu__race_win_by(w);
+}
+
 struct cu__waiter *cu__waiters_pop(struct cu__waiters *list)
 {
     struct cu__waiter *w = list->first;
     if (w) {
-        cu__waiters_remove(list, w);
+        take_out(list, w);
+        if (unlikely(w->race != NULL) && !cu__race_win_by(w)) {
+            return cu__waiters_pop(list);
+        }
     }
     return w;
 }
 
-static int wait_in_thread(struct cu__waiter *w, struct cu__lock *lock, int64_t deadline_ns)
+static int wait_in_thread(struct cu__waiter *w, struct cu__lock *lock)
 {
     cu__lock_drop(lock);
     /* pairs with the store in cu__wake: the result is there */
     while (load_acquire(&w->thread_wake) == 0) {
-        cu__futex_wait(&w->thread_wake, 0, deadline_ns ? deadline_ns : COPPER_NO_DEADLINE);
-        if (deadline_ns && load_acquire(&w->thread_wake) == 0 && cu_now() >= deadline_ns) {
-            cu__lock_take(lock);
-            bool is_late = w->is_queued;
-            cu__lock_drop(lock);
-            if (is_late) {
-                return -ETIMEDOUT; /* still in the list: the caller takes it out */
-            }
-            deadline_ns = 0; /* a waker has it already */
-        }
+        cu__futex_wait(&w->thread_wake, 0, COPPER_NO_DEADLINE);
     }
     return w->result;
 }
@@ -134,7 +139,7 @@ int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *
 {
     struct cu__g *g = w->g;
     if (g == NULL) {
-        return wait_in_thread(w, lock, why->deadline_ns);
+        return wait_in_thread(w, lock);
     }
     g->wait = *why;
     return cu__schedule(cu__m(), COPPER_AFTER_PARK, lock);
@@ -146,7 +151,7 @@ void cu__wake(struct cu__waiter *w)
         cu__ready(w->g);
         return;
     }
-    uint32_t *word = &w->thread_wake;
+    uint32_t *word = w->race ? &w->race->thread_wake : &w->thread_wake;
     store_release(word, 1);
     /* the record may be gone by now; waking an address that nobody sleeps on does nothing */
     cu__futex_wake(word, 1);

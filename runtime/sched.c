@@ -41,15 +41,15 @@ static void hint_wake(void)
     }
 }
 
-static void finish_park(struct cu__m *m, struct cu__g *g, struct cu__lock *unlock)
+static void finish_park(struct cu__g *g, struct cu__lock *unlock)
 {
     bool has_deadline = g->wait.deadline_ns != 0;
     bool is_counted = g->scope && (!has_deadline || g->wait.reason == COPPER_WAIT_QUIESCE);
     uint64_t scope_id = g->scope_id;
     bool is_settled = is_counted && cu__scope_idle(g->scope);
     store_release(&g->state, CU__G_WAITING);
-    if (has_deadline) {
-        cu__timer_add(m->p, g);
+    if (has_deadline && !g->wait.is_timed_elsewhere) {
+        cu__deadline_start(g);
     }
     if (unlock) {
         cu__lock_drop(unlock);
@@ -101,7 +101,7 @@ static inline void finish_switch(struct cu__m *m)
     struct cu__after after = m->after;
     m->after.kind = COPPER_AFTER_NOTHING;
     if (after.kind == COPPER_AFTER_PARK) {
-        finish_park(m, after.g, after.unlock);
+        finish_park(after.g, after.unlock);
     } else if (after.kind == COPPER_AFTER_YIELD) {
         store_release(&after.g->state, CU__G_RUNNABLE);
         cu__runq_put(m->p, after.g);

@@ -36,19 +36,37 @@ void cu__enqueue(struct cu__g *g);
 /* The calling coroutine's record, or `thread_one`, which a plain thread provides on its stack. */
 struct cu__waiter *cu__waiter_init(struct cu__waiter *thread_one, void *value);
 /* Waits in the list that the caller has put w into, whose lock is held and is given back: parks, or
- * blocks a plain thread. Returns w->result; -ETIMEDOUT in a plain thread leaves w in the list. */
+ * blocks a plain thread. Returns w->result. why->deadline_ns is 0. */
 int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock);
 /* Ends the wait of a waiter that was taken out of its list. Without locks held. */
 void cu__wake(struct cu__waiter *w);
 void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w);
 void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w);
 void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w);
-struct cu__waiter *cu__waiters_pop(struct cu__waiters *list); /* NULL: empty */
+/* Takes w out to wake it. False: its wait has ended otherwise already; it is out, forget it. */
+must_use bool cu__waiters_take(struct cu__waiters *list, struct cu__waiter *w);
+/* Takes out the first that is still to be woken. NULL: nobody waits any more, also where
+ * list->first was not NULL. */
+struct cu__waiter *cu__waiters_pop(struct cu__waiters *list);
 
-/* timer.c: makes g ready at g->wait.deadline_ns, from p's heap. g is WAITING. */
-void cu__timer_add(struct cu__p *p, struct cu__g *g);
-void cu__timer_cancel(struct cu__g *g); /* if it still is in a heap */
-/* Readies what is due in p's heap. From any worker that has a P. */
+/* wait.c: cu__wait that also ends at why->deadline_ns (0: none), by then with -ETIMEDOUT. w is out
+ * of the list when it returns, so list and lock must live that long. The list must be emptied
+ * through cu__waiters_take or _pop: w may be in it though its wait has ended. */
+int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
+                   struct cu__waiters *list);
+/* Starts the timer of g, which is WAITING with a deadline, before anybody can wake it. */
+void cu__deadline_start(struct cu__g *g);
+
+/* sleep.c: ns from now, kept in range; now for ns <= 0. */
+int64_t cu__deadline(int64_t ns);
+
+/* timer.c. Start: t is in no heap, and has fire, tag and is_silent set; the runtime is started.
+ * Stop: true: it will not fire; false: it does or did, or was not started. Both from workers and
+ * plain threads, also with locks of objects held; start and stop of one timer at the same time are
+ * its owner's to avoid. */
+void cu__timer_start(struct cu__timer *t, int64_t deadline_ns);
+bool cu__timer_stop(struct cu__timer *t);
+/* Fires what is due in p's heap. From any worker that has a P. */
 void cu__timers_run(struct cu__p *p, int64_t now_ns);
 
 /* worker.c: starts P and M. 0 or -errno. Cheap when started. */
@@ -63,8 +81,6 @@ void cu__scope_busy(struct cu__g *g);
 struct cu__scope *cu__scope_current(void);
 /* Called by who sees every P idle, and by inspectors when they are done. */
 void cu__quiesce_check(void);
-/* The timer of a coroutine that waits for quiescence is due. */
-void cu__quiesce_timeout(struct cu__g *g, int64_t deadline_ns);
 void cu__scope_after_fork(void);
 
 /* inspect.c */

@@ -21,11 +21,9 @@
  */
 #include <copper/inspect.h>
 #include <copper/time.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "arch.h"
 #include "schedule.h"
 #include "tls.h"
 
@@ -183,8 +181,8 @@ static void wake_settled(bool (*is_true)(uint64_t scope_id), uint64_t scope_id)
     cu__lock_take(&scopes.lock);
     for (struct cu__waiter *w = scopes.waiters.first, *next; w; w = next) {
         next = w->next;
-        if ((uint64_t)w->tag == scope_id && is_true(scope_id)) {
-            cu__waiters_remove(&scopes.waiters, w);
+        if ((uint64_t)w->tag == scope_id && is_true(scope_id) &&
+            cu__waiters_take(&scopes.waiters, w)) {
             cu__waiters_add(&ripe, w);
         }
     }
@@ -220,25 +218,6 @@ void cu__quiesce_check(void)
     wake_settled(all_true, 0);
 }
 
-void cu__quiesce_timeout(struct cu__g *g, int64_t deadline_ns)
-{
-    /* by now g may have been woken, run on, and even wait again: what counts is that it waits here,
-     * and that its deadline is due */
-    bool is_late = false;
-    cu__lock_take(&scopes.lock);
-    for (struct cu__waiter *w = scopes.waiters.first; w && !is_late; w = w->next) {
-        if (w->g == g && g->wait.deadline_ns <= deadline_ns) {
-            is_late = true;
-            w->result = -ETIMEDOUT;
-            cu__waiters_remove(&scopes.waiters, w);
-        }
-    }
-    cu__lock_drop(&scopes.lock);
-    if (is_late) {
-        cu__ready(g);
-    }
-}
-
 /* True when there is nothing to wait for. Called with scopes.lock. */
 static bool is_quiet_now(uint64_t scope_id, const struct cu__g *g)
 {
@@ -253,8 +232,7 @@ int cu_quiesce(uint64_t scope, int64_t timeout_ns)
     struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
     struct cu__wait why = {.reason = COPPER_WAIT_QUIESCE};
     struct cu__g *g = cu__g_self();
-    int64_t now_ns = cu_now();
-    why.deadline_ns = timeout_ns < INT64_MAX - 1 - now_ns ? now_ns + timeout_ns : INT64_MAX - 1;
+    why.deadline_ns = cu__deadline(timeout_ns);
     self->tag = (int64_t)scope;
     add_seq(&cu__sched.quiesce_count, 1);
     cu__lock_take(&scopes.lock);
@@ -263,21 +241,7 @@ int cu_quiesce(uint64_t scope, int64_t timeout_ns)
         cu__lock_drop(&scopes.lock);
     } else {
         cu__waiters_add(&scopes.waiters, self);
-        result = cu__wait(self, &why, &scopes.lock);
-        if (g) {
-            cu__timer_cancel(g);
-        } else if (result == -ETIMEDOUT) {
-            cu__lock_take(&scopes.lock);
-            if (self->is_queued) {
-                cu__waiters_remove(&scopes.waiters, self);
-            } else {
-                result = 0; /* it came true in the last moment; its wake-up is under way */
-            }
-            cu__lock_drop(&scopes.lock);
-            while (result == 0 && load_acquire(&self->thread_wake) == 0) {
-                cu__cpu_relax();
-            }
-        }
+        result = cu__wait_until(self, &why, &scopes.lock, &scopes.waiters);
     }
     sub_seq(&cu__sched.quiesce_count, 1);
     return result;

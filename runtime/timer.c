@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: timers of coroutines, in one heap for each P.
+ * Purpose: timers, in one heap for each P.
  *
- * Design: a pairing heap whose nodes are part of the control blocks: adding is constant, needs no
- * memory and so cannot fail; taking the earliest is logarithmic, amortised. Any worker may run the
- * timers of any P, so that a P that is busy or asleep delays nobody. next_ns mirrors the root's
- * deadline for those who only look.
+ * Design: a pairing heap whose nodes are part of what they are for (a coroutine's deadline, a
+ * context, a cu_timer): starting is constant, needs no memory and so cannot fail; taking the
+ * earliest is logarithmic, amortised. Any worker may run the timers of any P, so that a P that is
+ * busy or asleep delays nobody. next_ns mirrors the root's deadline for those who only look.
  *
  * Concurrency: the heap has its lock. A timer that is due is taken out under the lock and fired
- * after it. The barrier between publishing next_ns and looking for a keeper pairs with the one
- * between a keeper's publishing until when it sleeps and its second look at next_ns (find_work.c):
- * one of the two sees the other.
+ * after it, so stopping has one of two outcomes: it was in the heap and will not fire, or it fires
+ * now or has fired. What a late one must not touch, its callback knows by the tag. The barrier
+ * between publishing next_ns and looking for a keeper pairs with the one between a keeper's
+ * publishing until when it sleeps and its second look at next_ns (find_work.c): one of the two sees
+ * the other.
  */
 #include "schedule.h"
 
@@ -64,12 +66,6 @@ static struct cu__timer *meld_siblings(struct cu__timer *first)
     return root;
 }
 
-static bool is_counted(const struct cu__timer *t)
-{
-    const struct cu__g *g = container_of(t, const struct cu__g, timer);
-    return g->wait.reason != COPPER_WAIT_QUIESCE;
-}
-
 /* Called with the lock. */
 static void publish(struct cu__p *p)
 {
@@ -94,83 +90,76 @@ static void take_out(struct cu__p *p, struct cu__timer *t)
         }
         p->timers.root = meld(p->timers.root, rest);
     }
-    store_relaxed(&p->timers.counted, p->timers.counted - is_counted(t));
+    store_relaxed(&p->timers.counted, p->timers.counted - !t->is_silent);
     t->child = t->next = t->prev = NULL;
-    store_relaxed(&t->p, NULL);
     publish(p);
+    store_release(&t->p, NULL); /* the last touch: its owner may start it anew */
 }
 
-void cu__timer_add(struct cu__p *p, struct cu__g *g)
+/* A plain thread has no P, and uses one that depends on the timer alone. */
+static struct cu__p *choose_p(const struct cu__timer *t)
 {
-    struct cu__timer *t = &g->timer;
-    int64_t deadline_ns = g->wait.deadline_ns;
-    *t = (struct cu__timer){.deadline_ns = deadline_ns};
+    struct cu__m *m = cu__m();
+    if (m && m->p) {
+        return m->p;
+    }
+    return &cu__sched.ps[((uintptr_t)t / sizeof(*t)) % cu__sched.procs];
+}
+
+void cu__timer_start(struct cu__timer *t, int64_t deadline_ns)
+{
+    struct cu__p *p = choose_p(t);
+    t->deadline_ns = deadline_ns;
+    t->child = t->next = t->prev = NULL;
     cu__lock_take(&p->timers.lock);
     store_relaxed(&t->p, p);
-    store_relaxed(&p->timers.counted, p->timers.counted + is_counted(t));
+    store_relaxed(&p->timers.counted, p->timers.counted + !t->is_silent);
     p->timers.root = meld(p->timers.root, t);
     bool is_first = p->timers.root == t;
     if (is_first) {
         publish(p);
     }
     cu__lock_drop(&p->timers.lock);
+    /* from here on it may have fired and be gone */
     if (is_first) {
         cu__wake_keeper(deadline_ns);
     }
 }
 
-void cu__timer_cancel(struct cu__g *g)
+/* A timer that a forked child inherited is in a heap that no longer is. */
+static bool is_of_this_process(const struct cu__p *p)
 {
-    struct cu__p *p = load_relaxed(&g->timer.p);
-    if (p == NULL) {
-        return;
+    return p >= cu__sched.ps && p < cu__sched.ps + cu__sched.procs;
+}
+
+bool cu__timer_stop(struct cu__timer *t)
+{
+    struct cu__p *p = load_acquire(&t->p); /* pairs with take_out */
+    if (p == NULL || !is_of_this_process(p)) {
+        return false;
     }
     cu__lock_take(&p->timers.lock);
-    if (g->timer.p == p) {
-        take_out(p, &g->timer);
+    bool is_stopped = load_relaxed(&t->p) == p;
+    if (is_stopped) {
+        take_out(p, t);
     }
     cu__lock_drop(&p->timers.lock);
+    return is_stopped;
 }
 
 void cu__timers_run(struct cu__p *p, int64_t now_ns)
 {
     while (load_relaxed(&p->timers.next_ns) <= now_ns) {
-        struct cu__g *g = NULL;
-        int64_t deadline_ns = 0;
-        bool is_sleep = false;
+        struct cu__timer due = {.fire = NULL};
         cu__lock_take(&p->timers.lock);
         struct cu__timer *t = p->timers.root;
         if (t && t->deadline_ns <= now_ns) {
-            g = container_of(t, struct cu__g, timer);
-            deadline_ns = t->deadline_ns;
-            is_sleep = g->wait.reason == COPPER_WAIT_SLEEP;
+            due = *t;
             take_out(p, t);
         }
         cu__lock_drop(&p->timers.lock);
-        if (g && is_sleep) {
-            cu__ready(g);
-        } else if (g) {
-            cu__quiesce_timeout(g, deadline_ns);
+        if (due.fire) {
+            due.fire(t, due.tag, now_ns);
         }
-    }
-}
-
-void cu_sleep(int64_t ns)
-{
-    struct cu__g *g = cu__g_self();
-    if (ns <= 0) {
-        cu_yield();
-        return;
-    }
-    int64_t now_ns = cu_now();
-    int64_t deadline_ns = ns < INT64_MAX - 1 - now_ns ? now_ns + ns : INT64_MAX - 1;
-    if (g) {
-        g->wait = (struct cu__wait){.reason = COPPER_WAIT_SLEEP, .deadline_ns = deadline_ns};
-        cu__schedule(cu__m(), COPPER_AFTER_PARK, NULL);
-        return;
-    }
-    uint32_t word = 0;
-    while (cu_now() < deadline_ns) {
-        cu__futex_wait(&word, 0, deadline_ns);
     }
 }

@@ -27,8 +27,9 @@
  *   RUNNABLE  in exactly one queue (runnext, ring, global), or in the hands of who moves it between
  *             queues. Its stack stands still. Whoever dequeues it owns it.
  *   RUNNING   owned by the M whose m->g it is. Nobody else writes its fields, reads its stack.
- *   WAITING   in the wait list of an object, or in a timer heap. Its stack stands still; the owner
- *             of the list's lock decides who readies it, exactly once.
+ *   WAITING   in the wait list of an object, or of several, or in a timer heap. Its stack stands
+ *             still; the owner of the list's lock decides who readies it, exactly once; where
+ *             several may do it, who wins its race (race.h).
  *   +CLAIMED  (RUNNABLE or WAITING) an inspector reads its fields and stack. Nobody runs it:
  *   +PENDING  who would have run or readied it meanwhile sets this bit and forgets it; the
  *             inspector puts it into a queue when it is done.
@@ -62,11 +63,18 @@ struct cu__m;
 struct cu__p;
 struct cu__scope;
 
-/* A pairing heap's node: the smallest deadline is the root. lock: p->timers.lock */
+/* Something to be done at a time. A pairing heap's node: the smallest deadline is the root.
+ * lock: p->timers.lock, while it is in a heap; its owner's otherwise */
 struct cu__timer {
     int64_t deadline_ns;
+    /* Called once when due, without locks held, by any worker, on any stack: may neither park nor
+     * rely on who runs there. By then the timer is in no heap, and may be in use again: `tag` is
+     * what it was when it was taken out. */
+    void (*fire)(struct cu__timer *t, uint64_t tag, int64_t now_ns);
+    uint64_t tag;
     struct cu__timer *child, *next, *prev; /* prev: left sibling, or parent of a first child */
-    struct cu__p *p;                       /* whose heap; NULL when in none */
+    struct cu__p *p;                       /* any: atomic; whose heap; NULL when in none */
+    bool is_silent;                        /* nothing but the end of waiting for quiescence */
 };
 
 /* A stack's descriptor; lives as long as the process (stack.c). */
@@ -84,10 +92,11 @@ struct cu__stack {
  * then the waker's, until it wakes; then the waiter's. */
 struct cu__waiter {
     struct cu__waiter *next, *prev;
-    struct cu__g *g;      /* NULL: a plain thread */
-    int64_t tag;          /* mutex: since when; quiescence: of which scope */
-    void *value;          /* channels: what to send from or receive into */
-    uint32_t thread_wake; /* any: atomic; plain threads sleep on it */
+    struct cu__g *g;       /* NULL: a plain thread */
+    struct cu__race *race; /* NULL: only who takes it out of the list ends the wait */
+    int64_t tag;           /* mutex: since when; quiescence: of which scope */
+    void *value;           /* channels: what to send from or receive into */
+    uint32_t thread_wake;  /* any: atomic; plain threads sleep on it */
     int result;
     bool is_queued; /* writer: lock; inspectors look */
 };
@@ -96,12 +105,20 @@ struct cu__waiters {
     struct cu__waiter *first, *last;
 };
 
+/* A wait that several may end: race.h. */
+struct cu__race {
+    uint64_t word;             /* any: atomic; odd: open */
+    struct cu__waiter *winner; /* writer: who won; the record it was won by, NULL: the deadline */
+    uint32_t thread_wake;      /* any: atomic; a plain thread sleeps on it */
+};
+
 /* Why a coroutine waits; written by itself before it parks, and read by inspectors. */
 struct cu__wait {
     enum cu_wait_reason reason;
     enum cu_object_kind kind;
     const void *object;
-    int64_t deadline_ns; /* 0: none */
+    int64_t deadline_ns;     /* it ends by itself then; 0: never */
+    bool is_timed_elsewhere; /* ... by a timer that is not the coroutine's own */
 };
 
 /* Fields marked "any" are read by inspectors while G runs: relaxed atomics, and checked against
@@ -129,6 +146,7 @@ struct cu__g {
     uint32_t noted_serial;          /* owner; the same */
     struct cu__wait wait;           /* owner */
     struct cu__waiter waiter;       /* in an object's list while it waits there */
+    struct cu__race race;
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int saved_errno;
@@ -193,7 +211,7 @@ struct cu__p {
         struct cu__lock lock;
         struct cu__timer *root; /* lock */
         int64_t next_ns;        /* writer: lock; read by anybody: root's deadline */
-        uint32_t counted;       /* writer: lock; timers that something will happen by */
+        uint32_t counted;       /* writer: lock; timers that are not silent */
     } timers cache_aligned;
 } cache_aligned;
 

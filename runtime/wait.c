@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: waits that end early: by their deadline.
+ *
+ * Design: the waiter's record is in the object's list as always, and the wait is a race (race.h)
+ * between who takes it out and the timer. A timer that wins leaves the record where it is and
+ * readies the coroutine, which takes it out itself, under the list's lock; so a timer needs to know
+ * nothing of what is waited for. Between the two, a waker that finds the record drops it.
+ *
+ * A plain thread needs no timer: it sleeps with a deadline, and races itself.
+ */
+#include <errno.h>
+
+#include "clock.h"
+#include "futex.h"
+#include "race.h"
+#include "schedule.h"
+#include "tls.h"
+
+static void deadline_is_due(struct cu__timer *t, uint64_t ticket, int64_t now_ns)
+{
+    struct cu__g *g = container_of(t, struct cu__g, timer);
+    (void)now_ns;
+    if (cu__race_win(&g->race, ticket)) {
+        g->waiter.result = -ETIMEDOUT;
+        cu__ready(g);
+    }
+}
+
+void cu__deadline_start(struct cu__g *g)
+{
+    struct cu__timer *t = &g->timer;
+    t->fire = deadline_is_due;
+    t->tag = load_relaxed(&g->race.word);
+    t->is_silent = g->wait.reason == COPPER_WAIT_QUIESCE;
+    cu__timer_start(t, g->wait.deadline_ns);
+}
+
+static void wait_in_thread(struct cu__race *race, struct cu__lock *lock, int64_t deadline_ns)
+{
+    uint64_t ticket = load_relaxed(&race->word);
+    cu__lock_drop(lock);
+    /* pairs with the store in cu__wake: the result is there */
+    while (load_acquire(&race->thread_wake) == 0) {
+        cu__futex_wait(&race->thread_wake, 0, deadline_ns ? deadline_ns : COPPER_NO_DEADLINE);
+        if (deadline_ns && cu_now() >= deadline_ns) {
+            if (cu__race_win(race, ticket)) {
+                return;
+            }
+            deadline_ns = 0; /* a waker has it already */
+        }
+    }
+}
+
+int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
+                   struct cu__waiters *list)
+{
+    struct cu__g *g = w->g;
+    struct cu__race own, *race = g ? &g->race : &own;
+    if (why->deadline_ns == 0) {
+        return cu__wait(w, why, lock);
+    }
+    if (g == NULL) {
+        own.word = 0;
+    }
+    cu__race_open(race);
+    w->race = race;
+    if (g) {
+        g->wait = *why;
+        cu__schedule(cu__m(), COPPER_AFTER_PARK, lock);
+    } else {
+        wait_in_thread(race, lock, why->deadline_ns);
+    }
+    if (race->winner) {
+        if (g) {
+            cu__timer_stop(&g->timer);
+        }
+    } else {
+        w->result = -ETIMEDOUT;
+        cu__lock_take(lock);
+        if (w->is_queued) {
+            cu__waiters_remove(list, w);
+        }
+        cu__lock_drop(lock);
+    }
+    w->race = NULL;
+    return w->result;
+}
