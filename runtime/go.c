@@ -39,6 +39,7 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     g->wg = spawn->wg;
     g->stack_class = (uint8_t)spawn->stack_class;
     g->saved_errno = 0;
+    g->syscall_depth = 0;
     g->wait = (struct cu__wait){.reason = COPPER_WAIT_NONE};
     store_relaxed(&g->entry, spawn->fn);
     store_relaxed(&g->parent, parent ? parent->id : 0);

@@ -151,6 +151,7 @@ struct cu__g {
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int saved_errno;
     uint8_t stack_class;
+    uint16_t syscall_depth;  /* owner; announced blocking calls around each other */
     bool has_canary;         /* owner; its stack has no guard pages */
     bool is_daemon, is_main; /* any */
 };
@@ -226,6 +227,7 @@ struct cu__m {
     struct cu__m *next_idle;    /* lock: sched.lock */
     bool is_idle;               /* lock: sched.lock */
     uint32_t wake;              /* any: atomic; it sleeps on this word */
+    uint32_t syscalls;          /* writer: itself; any: atomic; odd in an announced blocking call */
     uint32_t index;
     int32_t tid;
     pthread_t thread;

@@ -6,6 +6,7 @@
 #ifndef COPPER_COPPER_H
 #define COPPER_COPPER_H
 
+#include <copper/blocking.h>
 #include <copper/chan.h>
 #include <copper/go.h>
 #include <copper/hooks.h>
