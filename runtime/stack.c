@@ -13,7 +13,10 @@
  * so runs into vm.max_map_count near 30 000 stacks; from then on a word at the bottom is checked.
  *
  * A page of a stack exists once it was touched. Free stacks are kept warm in a last-in-first-out
- * list at each P, then in a bounded global list; beyond that their pages are given back. One stack
+ * list at each P, then in a global one. What of that was not needed for a while is given back to
+ * the kernel by a timer, some at a time: giving back at once, in the coroutine's last moment, costs
+ * more than all the rest of its life, because every page that goes interrupts the other processors,
+ * and a program whose number of coroutines goes up and down would pay it again and again. One stack
  * in TRIM_EVERY that returns to a P's list has pages deeper than KEEP_BYTES given back, if it has
  * any: that bounds what one deep excursion costs at the price of one system call in so many.
  *
@@ -32,22 +35,28 @@
 #include <sys/mman.h>
 
 #include "arch.h"
+#include "clock.h"
 #include "report.h"
+#include "schedule.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define PAGE_BYTES  4096u
-#define SLAB_STACKS 1024u               /* of the default class, for one mapping */
-#define SLAB_BYTES  ((size_t)512 << 20) /* the most address space of a slab of many stacks */
-#define KEEP_BYTES  (16u * 1024)
-#define TRIM_EVERY  512u
-#define WARM_MAX    256u /* free stacks with pages in the global list */
-#define COLOURS     64u
-#define COLOUR_STEP 48u /* keeps %rsp aligned to 16 */
-#define CANARY      0x6b63617473207563u
-#define CLASSES     (COPPER_STACK_CLASS_MAX + 1)
+#define PAGE_BYTES    4096u
+#define SLAB_STACKS   1024u               /* of the default class, for one mapping */
+#define SLAB_BYTES    ((size_t)512 << 20) /* the most address space of a slab of many stacks */
+#define KEEP_BYTES    (16u * 1024)
+#define TRIM_EVERY    512u
+#define WARM_KEEP     256u             /* free stacks with pages that are never given back */
+#define GIVE_BACK     256u             /* at most so many at a time, ... */
+#define GIVE_EVERY_NS (20 * COPPER_MS) /* ... not more often, ... */
+#define GIVE_SHARE    50               /* ... and for one part in so many of the time */
+#define REFILL        64u              /* a P that has no warm stack left takes so many */
+#define COLOURS       64u
+#define COLOUR_STEP   48u /* keeps %rsp aligned to 16 */
+#define CANARY        0x6b63617473207563u
+#define CLASSES       (COPPER_STACK_CLASS_MAX + 1)
 
 /* Where the next stacks of a class are cut from. */
 struct slab {
@@ -59,10 +68,14 @@ struct slab {
 static struct {
     struct cu__lock lock;
     struct slab slabs[CLASSES];      /* lock */
-    struct cu__stack *free[CLASSES]; /* lock */
-    uint32_t warm;                   /* lock; of all classes */
+    struct cu__stack *warm[CLASSES]; /* lock; free ones with pages; none above the default class */
+    struct cu__stack *cold[CLASSES]; /* lock; free ones without */
+    uint32_t warm_count;             /* lock; of all classes */
+    uint32_t warm_least;             /* lock; of the above, since some were given back last */
+    bool is_giving_back;             /* lock; the timer runs */
+    struct cu__timer give_back;      /* whoever set is_giving_back */
     uint32_t cut;                    /* lock; stacks ever cut: chooses colours */
-    uint8_t guard;                   /* lock; what new stacks get */
+    uint8_t guard;                   /* any: atomic; what new stacks get */
     uint64_t capacity[CLASSES];      /* writer: lock; any: atomic */
     uint64_t reserved[CLASSES];      /* any: atomic */
 } stacks;
@@ -114,20 +127,25 @@ static uint64_t held_back(uint32_t class)
     return class == COPPER_STACK_CLASS_DEFAULT ? cu__sched.procs * (COPPER_STACK_CACHE + 1) : 0;
 }
 
+/* Without the lock: several may do so at once, and a mode that failed is left by all. */
 static void install_guard(struct cu__stack *stack)
 {
     char *guard = stack->lo - COPPER_STACK_GUARD;
-    if (stacks.guard == COPPER_GUARD_MADVISE &&
+    uint8_t mode = load_relaxed(&stacks.guard);
+    if (mode == COPPER_GUARD_MADVISE &&
         madvise(guard, COPPER_STACK_GUARD, MADV_GUARD_INSTALL) != 0) {
-        stacks.guard = COPPER_GUARD_MPROTECT;
+        mode = COPPER_GUARD_MPROTECT;
     }
-    if (stacks.guard == COPPER_GUARD_MPROTECT && mprotect(guard, COPPER_STACK_GUARD, PROT_NONE)) {
-        stacks.guard = COPPER_GUARD_CANARY;
+    if (mode == COPPER_GUARD_MPROTECT && mprotect(guard, COPPER_STACK_GUARD, PROT_NONE)) {
+        mode = COPPER_GUARD_CANARY;
     }
-    stack->guard = stacks.guard;
+    if (unlikely(mode > load_relaxed(&stacks.guard))) {
+        store_relaxed(&stacks.guard, mode);
+    }
+    stack->guard = mode;
 }
 
-/* Called with the lock, on a class with a slab that has stacks left. */
+/* Called with the lock, on a class with a slab that has stacks left. Its guard is still to come. */
 static struct cu__stack *cut_stack(uint32_t class)
 {
     struct slab *slab = &stacks.slabs[class];
@@ -139,7 +157,6 @@ static struct cu__stack *cut_stack(uint32_t class)
     stack->is_cold = true;
     slab->next += stride(class);
     slab->left--;
-    install_guard(stack);
     return stack;
 }
 
@@ -149,8 +166,9 @@ static int grow(uint32_t class)
 {
     while (stacks.slabs[class].left) {
         struct cu__stack *stack = cut_stack(class);
-        stack->next = stacks.free[class];
-        stacks.free[class] = stack;
+        install_guard(stack);
+        stack->next = stacks.cold[class];
+        stacks.cold[class] = stack;
     }
     return add_slab(class);
 }
@@ -207,18 +225,50 @@ void cu__stack_unreserve(struct cu__p *p, uint32_t class)
     }
 }
 
-static noinline struct cu__stack *take_global(uint32_t class)
+/* Called with the lock. NULL: none. */
+static struct cu__stack *pop_warm(uint32_t class)
 {
-    cu__lock_take(&stacks.lock);
-    struct cu__stack *stack = stacks.free[class];
+    struct cu__stack *stack = stacks.warm[class];
     if (stack) {
-        stacks.free[class] = stack->next;
-        stacks.warm -= !stack->is_cold;
+        stacks.warm[class] = stack->next;
+        stacks.warm_count--;
+        stacks.warm_least =
+            stacks.warm_count < stacks.warm_least ? stacks.warm_count : stacks.warm_least;
+    }
+    return stack;
+}
+
+/* Called with the lock: warm stacks for the coroutines that p will start next. */
+static void refill(struct cu__p *p)
+{
+    struct cu__stack *stack;
+    while (p->stacks_count < REFILL && (stack = pop_warm(COPPER_STACK_CLASS_DEFAULT))) {
+        stack->next = p->stacks;
+        p->stacks = stack;
+        p->stacks_count++;
+    }
+}
+
+static noinline struct cu__stack *take_global(struct cu__p *p, uint32_t class)
+{
+    bool is_new = false;
+    cu__lock_take(&stacks.lock);
+    struct cu__stack *stack = pop_warm(class);
+    if (stack) {
+        if (class == COPPER_STACK_CLASS_DEFAULT) {
+            refill(p);
+        }
+    } else if ((stack = stacks.cold[class])) {
+        stacks.cold[class] = stack->next;
     } else {
         cu_assert(stacks.slabs[class].left > 0); /* the reservation's promise */
         stack = cut_stack(class);
+        is_new = true;
     }
     cu__lock_drop(&stacks.lock);
+    if (is_new) {
+        install_guard(stack);
+    }
     return stack;
 }
 
@@ -247,7 +297,7 @@ void cu__stack_attach(struct cu__p *p, struct cu__g *g)
         p->stacks = stack->next;
         p->stacks_count--;
     } else {
-        stack = take_global(g->stack_class);
+        stack = take_global(p, g->stack_class);
     }
     stack->next = NULL;
     stack->is_cold = false;
@@ -277,17 +327,77 @@ static noinline void trim(struct cu__stack *stack)
     }
 }
 
-/* Called with the lock. */
-static void give_global(struct cu__stack *stack)
+static void make_cold(struct cu__stack *stack)
 {
-    if (stacks.warm < WARM_MAX && stack->class <= COPPER_STACK_CLASS_DEFAULT) {
-        stacks.warm++;
-    } else {
-        madvise(stack->lo, (size_t)(stack->hi - stack->lo), MADV_DONTNEED);
-        stack->is_cold = true;
+    madvise(stack->lo, (size_t)(stack->hi - stack->lo), MADV_DONTNEED);
+    stack->is_cold = true;
+}
+
+/* Called with the lock. */
+static void push_cold(struct cu__stack *stack)
+{
+    stack->next = stacks.cold[stack->class];
+    stacks.cold[stack->class] = stack;
+}
+
+/* Called with the lock: a chain of warm stacks that nobody needed since the last time. */
+static struct cu__stack *pop_surplus(void)
+{
+    uint32_t surplus = stacks.warm_count > WARM_KEEP ? stacks.warm_count - WARM_KEEP : 0;
+    uint32_t count = surplus < stacks.warm_least ? surplus : stacks.warm_least;
+    struct cu__stack *chain = NULL, *stack;
+    count = count < GIVE_BACK ? count : GIVE_BACK;
+    for (uint32_t class = COPPER_STACK_CLASS_DEFAULT; class >= COPPER_STACK_CLASS_MIN; class --) {
+        while (count && (stack = pop_warm(class))) {
+            stack->next = chain;
+            chain = stack;
+            count--;
+        }
     }
-    stack->next = stacks.free[stack->class];
-    stacks.free[stack->class] = stack;
+    return chain;
+}
+
+/* The timer: gives pages back, and comes again while there are more. */
+static void give_back(struct cu__timer *timer, uint64_t tag, int64_t now_ns)
+{
+    (void)tag;
+    cu__lock_take(&stacks.lock);
+    struct cu__stack *chain = pop_surplus();
+    cu__lock_drop(&stacks.lock);
+    for (struct cu__stack *stack = chain; stack; stack = stack->next) {
+        make_cold(stack);
+    }
+    cu__lock_take(&stacks.lock);
+    for (struct cu__stack *next; chain; chain = next) {
+        next = chain->next;
+        push_cold(chain);
+    }
+    stacks.warm_least = stacks.warm_count;
+    bool goes_on = stacks.warm_count > WARM_KEEP;
+    stacks.is_giving_back = goes_on;
+    cu__lock_drop(&stacks.lock);
+    if (goes_on) {
+        int64_t end_ns = cu_now(), pause_ns = GIVE_SHARE * (end_ns - now_ns);
+        cu__timer_start(timer, end_ns + (pause_ns > GIVE_EVERY_NS ? pause_ns : GIVE_EVERY_NS));
+    }
+}
+
+/* Called with the lock; true: the caller starts the timer once it has given it back. */
+static bool must_give_back(void)
+{
+    if (stacks.is_giving_back || stacks.warm_count <= WARM_KEEP) {
+        return false;
+    }
+    stacks.is_giving_back = true;
+    stacks.warm_least = stacks.warm_count;
+    return true;
+}
+
+static void start_giving_back(void)
+{
+    /* silent: nobody is woken by it, so it does not keep a program from being at rest */
+    stacks.give_back = (struct cu__timer){.fire = give_back, .is_silent = true};
+    cu__timer_start(&stacks.give_back, cu_now() + GIVE_EVERY_NS);
 }
 
 /* The warmer half stays with the P. */
@@ -297,16 +407,44 @@ static noinline void spill(struct cu__p *p)
     for (uint32_t i = 1; i < COPPER_STACK_CACHE / 2; i++) {
         last = last->next;
     }
-    struct cu__stack *stack = last->next;
+    struct cu__stack *first = last->next, *end = first;
+    uint32_t count = 1;
+    for (; end->next; end = end->next) {
+        count++;
+    }
     last->next = NULL;
     p->stacks_count = COPPER_STACK_CACHE / 2;
     cu__lock_take(&stacks.lock);
-    while (stack) {
-        struct cu__stack *next = stack->next;
-        give_global(stack);
-        stack = next;
+    end->next = stacks.warm[COPPER_STACK_CLASS_DEFAULT];
+    stacks.warm[COPPER_STACK_CLASS_DEFAULT] = first;
+    stacks.warm_count += count;
+    bool must = must_give_back();
+    cu__lock_drop(&stacks.lock);
+    if (must) {
+        start_giving_back();
+    }
+}
+
+/* A stack of another size than the default, which no P keeps. */
+static noinline void give_global(struct cu__stack *stack)
+{
+    bool is_warm = stack->class <= COPPER_STACK_CLASS_DEFAULT, must = false;
+    if (!is_warm) {
+        make_cold(stack); /* a large one may hold much */
+    }
+    cu__lock_take(&stacks.lock);
+    if (is_warm) {
+        stack->next = stacks.warm[stack->class];
+        stacks.warm[stack->class] = stack;
+        stacks.warm_count++;
+        must = must_give_back();
+    } else {
+        push_cold(stack);
     }
     cu__lock_drop(&stacks.lock);
+    if (must) {
+        start_giving_back();
+    }
 }
 
 void cu__stack_detach(struct cu__p *p, struct cu__g *g)
@@ -321,9 +459,7 @@ void cu__stack_detach(struct cu__p *p, struct cu__g *g)
 #endif
     store_relaxed(&g->stack, NULL);
     if (unlikely(class != COPPER_STACK_CLASS_DEFAULT)) {
-        cu__lock_take(&stacks.lock);
         give_global(stack);
-        cu__lock_drop(&stacks.lock);
         cu__stack_unreserve(p, class);
         return;
     }
