@@ -6,6 +6,7 @@
  * taken out by a thread-specific destructor when it ends.
  */
 #include "cpu_int.h"
+#include "runtime_weak.h"
 
 #include <errno.h>
 #include <math.h>
@@ -70,6 +71,9 @@ void cu__own_thread_begin(const char *name)
             break;
         }
     }
+    if (cu_service_thread_begin) {
+        cu_service_thread_begin(); /* it wakes no coroutine of the program */
+    }
     cu__timer_disarm(tid); /* it was taken for one of the program's until now */
 }
 
@@ -80,7 +84,7 @@ bool cu__is_own_thread(int32_t tid)
             return true;
         }
     }
-    return false;
+    return cu_service_thread_is && cu_service_thread_is(tid);
 }
 
 int64_t cu__own_threads_ns(void)

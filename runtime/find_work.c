@@ -42,6 +42,7 @@
 #include "futex.h"
 #include "gstate.h"
 #include "runq.h"
+#include "watch.h"
 #include "worker.h"
 
 #define SPIN_ROUNDS   10u
@@ -362,8 +363,11 @@ static bool rest(struct cu__m *m)
         sub_seq(&s->spinning_count, 1);
     }
     if (!work_is_in_sight() || !get_up(m)) {
-        if (is_all_idle && load_seq(&s->quiesce_count)) {
-            cu__quiesce_check();
+        if (is_all_idle) {
+            cu__watch_idle();
+            if (load_seq(&s->quiesce_count)) {
+                cu__quiesce_check();
+            }
         }
         sleep_idle(m);
     }

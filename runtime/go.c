@@ -12,9 +12,11 @@
 #include "clock.h"
 #include "events.h"
 #include "futex.h"
+#include "origin.h"
 #include "registry.h"
 #include "report.h"
 #include "schedule.h"
+#include "service.h"
 #include "spawn.h"
 #include "stack.h"
 #include "tls.h"
@@ -31,6 +33,19 @@ static void store_name(struct cu__g *g, const char *name)
     }
 }
 
+/* Its own, or its parent's. "main" is the name of one coroutine and not of its family. */
+static inline void set_first_name(struct cu__g *g, const char *name, const struct cu__g *parent)
+{
+    if (likely(name == NULL && parent &&
+               (load_relaxed(&parent->name[0]) == 0 || parent->is_main))) {
+        if (unlikely(load_relaxed(&g->name[0]) != 0)) {
+            store_name(g, NULL);
+        }
+        return;
+    }
+    store_name(g, name || parent == NULL ? name : (const char *)parent->name);
+}
+
 /* Everything that the new coroutine is born with. */
 static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g *parent)
 {
@@ -44,13 +59,13 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     store_relaxed(&g->entry, spawn->fn);
     store_relaxed(&g->parent, parent ? parent->id : 0);
     store_relaxed(&g->site, o->site);
+    store_release(&g->origin, cu__origin_of_child(parent, o->site, spawn->fn));
+    g->child = NULL;
     store_relaxed(&g->labels, parent ? parent->labels : cu__thread_labels());
     store_relaxed(&g->is_daemon, o->daemon);
     store_relaxed(&g->is_main, spawn->is_main);
     store_relaxed(&g->run_ns, 0);
-    if (unlikely(o->name != NULL || load_relaxed(&g->name[0]) != 0)) {
-        store_name(g, o->name);
-    }
+    set_first_name(g, o->name, parent);
     int64_t now_ns = cu__now_coarse();
     store_relaxed(&g->created_ns, now_ns);
     store_relaxed(&g->since_ns, now_ns);
@@ -131,8 +146,9 @@ struct main_call {
     int (*fn)(void *);
     void *arg;
     int value;
-    uint32_t is_done; /* any: atomic */
+    uint32_t state; /* any: atomic */
 };
+enum { CALL_RUNS = 0, CALL_DONE = 1, CALL_WAITED_FOR = 2 };
 
 static void run_main(void *arg)
 {
@@ -142,9 +158,11 @@ static void run_main(void *arg)
         exit(value); /* a forked child: the thread that called cu_run is not in it */
     }
     call->value = value;
-    uint32_t *is_done = &call->is_done;
-    store_release(is_done, 1);
-    cu__futex_wake(is_done, 1);
+    uint32_t *state = &call->state;
+    if (swap_seq(state, CALL_DONE) == CALL_WAITED_FOR) {
+        cu__thread_is_woken();
+        cu__futex_wake(state, 1);
+    }
 }
 
 int cu_run(int (*fn)(void *), void *arg)
@@ -159,9 +177,13 @@ int cu_run(int (*fn)(void *), void *arg)
     if (id < 0) {
         return (int)id;
     }
-    /* pairs with the store in run_main */
-    while (load_acquire(&call.is_done) == 0) {
-        cu__futex_wait(&call.is_done, 0, COPPER_NO_DEADLINE);
+    uint32_t runs = CALL_RUNS;
+    if (cas_seq(&call.state, &runs, CALL_WAITED_FOR)) {
+        cu__thread_blocks();
+    }
+    /* pairs with the exchange in run_main */
+    while (load_acquire(&call.state) != CALL_DONE) {
+        cu__futex_wait(&call.state, CALL_WAITED_FOR, COPPER_NO_DEADLINE);
     }
     return call.value;
 }

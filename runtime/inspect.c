@@ -76,6 +76,7 @@ static void describe(const struct cu__g *g, struct cu_g_info *out)
     out->parent = load_relaxed(&g->parent);
     out->site = load_relaxed(&g->site);
     out->entry = load_relaxed(&g->entry);
+    out->origin = load_acquire(&g->origin); /* pairs with fill_in: what it points to is there */
     out->labels = load_acquire(&g->labels);
     out->scope = load_relaxed(&g->scope_id);
     out->is_daemon = load_relaxed(&g->is_daemon);

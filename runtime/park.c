@@ -18,6 +18,7 @@
 #include "gstate.h"
 #include "race.h"
 #include "runq.h"
+#include "service.h"
 #include "tls.h"
 
 void cu__enqueue(struct cu__g *g)
@@ -125,12 +126,18 @@ struct cu__waiter *cu__waiters_pop(struct cu__waiters *list)
     return w;
 }
 
+enum { THREAD_WAITS = 0, THREAD_WOKEN = 1, THREAD_SLEEPS = 2 }; /* thread_wake */
+
 static int wait_in_thread(struct cu__waiter *w, struct cu__lock *lock)
 {
+    uint32_t waits = THREAD_WAITS;
     cu__lock_drop(lock);
-    /* pairs with the store in cu__wake: the result is there */
-    while (load_acquire(&w->thread_wake) == 0) {
-        cu__futex_wait(&w->thread_wake, 0, COPPER_NO_DEADLINE);
+    if (cas_seq(&w->thread_wake, &waits, THREAD_SLEEPS)) {
+        cu__thread_blocks();
+    }
+    /* pairs with the exchange in cu__wake: the result is there */
+    while (load_acquire(&w->thread_wake) != THREAD_WOKEN) {
+        cu__futex_wait(&w->thread_wake, THREAD_SLEEPS, COPPER_NO_DEADLINE);
     }
     return w->result;
 }
@@ -152,7 +159,9 @@ void cu__wake(struct cu__waiter *w)
         return;
     }
     uint32_t *word = w->race ? &w->race->thread_wake : &w->thread_wake;
-    store_release(word, 1);
+    if (swap_seq(word, THREAD_WOKEN) == THREAD_SLEEPS) {
+        cu__thread_is_woken();
+    }
     /* the record may be gone by now; waking an address that nobody sleeps on does nothing */
     cu__futex_wake(word, 1);
 }

@@ -5,6 +5,7 @@
 #ifndef COPPER_RUNTIME_REPORT_H
 #define COPPER_RUNTIME_REPORT_H
 
+#include "text.h"
 #include "types.h"
 
 /* Reports the calling coroutine or thread, its stack if somebody registered a printer, and aborts.
@@ -16,5 +17,10 @@ __attribute__((cold, format(printf, 1, 2))) void cu__complain(const char *format
 __attribute__((noreturn, cold)) void cu__report_overflow(const struct cu__g *g);
 /* From the fault handler, with the registers of the fault. */
 void cu__report_overflow_sig(const struct cu__g *g, const struct cu_saved_regs *regs);
+/* The named frames of a stack that stands still, if somebody registered a printer; else its pc. */
+void cu__print_stack(struct cu__text *t, const struct cu_saved_regs *regs, uint64_t lo,
+                     uint64_t hi);
+/* From here on the process ends: a printer may take measures against hanging. */
+void cu__report_is_fatal(void);
 
 #endif

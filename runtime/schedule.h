@@ -81,6 +81,8 @@ void cu__scope_busy(struct cu__g *g);
 struct cu__scope *cu__scope_current(void);
 /* Called by who sees every P idle, and by inspectors when they are done. */
 void cu__quiesce_check(void);
+/* Whether nothing can happen by itself: see scope.c. */
+bool cu__is_all_idle(void);
 void cu__scope_after_fork(void);
 
 /* inspect.c */

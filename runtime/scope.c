@@ -167,6 +167,14 @@ static bool everything_is_idle(void)
     return is_idle;
 }
 
+bool cu__is_all_idle(void)
+{
+    cu__lock_take(&scopes.lock);
+    bool is_idle = everything_is_idle();
+    cu__lock_drop(&scopes.lock);
+    return is_idle;
+}
+
 /* Called with scopes.lock. own: how many of the active ones are the asking coroutine itself. */
 static bool is_settled(uint64_t scope_id, uint32_t own)
 {

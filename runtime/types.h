@@ -134,6 +134,8 @@ struct cu__g {
     cu_id id;                       /* any; 0 when dead */
     cu_id parent;                   /* any */
     const struct cu_site *site;     /* any */
+    const struct cu_origin *origin; /* any */
+    const struct cu_origin *child;  /* owner; origin of the child it spawned last */
     const struct cu_labels *labels; /* any */
     struct cu__scope *scope;        /* owner */
     uint64_t scope_id;              /* any */

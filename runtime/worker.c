@@ -30,7 +30,9 @@
 #include "report.h"
 #include "schedule.h"
 #include "stack.h"
+#include "service.h"
 #include "tls.h"
+#include "watch.h"
 
 static struct {
     struct cu__lock lock; /* held while starting */
@@ -166,6 +168,8 @@ static void after_fork(void)
     cu__events_after_fork();
     cu__scope_after_fork();
     cu__inspect_after_fork();
+    cu__service_after_fork();
+    cu__watch_after_fork();
 }
 
 static noinline int start_slowly(void)
@@ -196,6 +200,7 @@ static noinline int start_slowly(void)
         goto out;
     }
     store_release(&s->is_started, 1);
+    cu__watch_start();
 out:
     cu__lock_drop(&starter.lock);
     return error;

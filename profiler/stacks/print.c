@@ -24,6 +24,7 @@ struct cu_saved_regs;
 typedef void stack_printer(int fd, const struct cu_saved_regs *regs, uint64_t stack_lo,
                            uint64_t stack_hi);
 extern void cu_report_set_printer(stack_printer *print) __attribute__((weak));
+extern bool cu_report_is_fatal(void) __attribute__((weak));
 
 static void write_all(int fd, const char *text, size_t n)
 {
@@ -90,12 +91,15 @@ static void print_report(int fd, const struct cu_saved_regs *regs, uint64_t lo, 
 {
     cu_frame frames[REPORT_FRAMES_MAX];
     struct cu_walk w = {.lo = lo, .hi = hi, .frames = frames, .max = REPORT_FRAMES_MAX};
-    limit_last_words();
+    bool is_fatal = !cu_report_is_fatal || cu_report_is_fatal();
+    if (is_fatal)
+        limit_last_words();
     memcpy(&w.regs, regs, sizeof w.regs);
     cu_stacks_prepare();
     cu_stack_walk_sig(&w);
     cu_stack_print(fd, frames, w.n);
-    alarm(0);
+    if (is_fatal)
+        alarm(0);
 }
 
 __attribute__((constructor)) static void offer_printer(void)

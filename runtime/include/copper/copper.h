@@ -8,6 +8,7 @@
 
 #include <copper/blocking.h>
 #include <copper/chan.h>
+#include <copper/debug.h>
 #include <copper/go.h>
 #include <copper/hooks.h>
 #include <copper/inspect.h>

@@ -57,7 +57,7 @@ struct cu_go_options {
     size_t size;                /* sizeof(struct cu_go_options): set by COPPER_GO_OPTIONS */
     size_t stack_size;          /* usable bytes, rounded up to a power of two; 0 means the default,
                                    256 KiB; at most 1 GiB. Only what is touched costs memory. */
-    const char *name;           /* copied, cut to 31 bytes; NULL means none */
+    const char *name;           /* copied, cut to 31 bytes; NULL: its parent's (see cu_name_set) */
     bool daemon;                /* serves others for ever: never reported as stranded */
     const struct cu_site *site; /* spawn site; NULL means unknown */
 };
@@ -89,7 +89,10 @@ __attribute__((noreturn)) void cu_exit(void);
 /* The id of the calling coroutine, 0 on a plain thread. Any context. */
 cu_id cu_self(void);
 
-/* Names the calling coroutine in dumps, profiles and reports. Copied, cut to 31 bytes. */
+/* Names the calling coroutine in dumps, profiles and reports. Copied, cut to 31 bytes; NULL or ""
+ * takes the name away. Coroutines that it spawns from then on without a name of their own get the
+ * same, as threads do, so that a family is known by one name; but not those of the function of a
+ * cu_run, which is called "main". */
 void cu_name_set(const char *name);
 
 /* How many P there are, i.e. how many coroutines run at once. COPPER_MAXPROCS, default: the CPUs

@@ -65,6 +65,19 @@ struct cu_object_info {
     int64_t count;              /* wait group: counter; semaphore: units left */
 };
 
+/* Where a coroutine and its ancestors were spawned, kept when those have ended. Each pair of a
+ * parent's origin and a place exists once, lives as long as the process and never changes, so
+ * pointers may be kept and compared. A coroutine that spawns one like itself (same place, same
+ * function) shares its origin with the child. At most 32 generations and 16384 origins are
+ * remembered: what lies beyond has the origin that is_more. */
+struct cu_origin {
+    const struct cu_origin *parent; /* NULL: spawned by a plain thread */
+    const struct cu_site *site;     /* NULL: unknown */
+    void (*entry)(void *);          /* the function that was spawned; NULL with is_more */
+    uint32_t depth;                 /* 1: spawned by a plain thread */
+    bool is_more;                   /* stands for ancestors that were not remembered */
+};
+
 struct cu_g_info {
     uint32_t size; /* sizeof(struct cu_g_info) of the runtime: fields beyond it do not exist */
     cu_id id;
@@ -90,6 +103,7 @@ struct cu_g_info {
     bool is_started; /* false: never ran; its stack is not attached yet */
     struct cu_saved_regs regs;
     uint64_t stack_lo, stack_hi; /* usable stack, [lo, hi) */
+    const struct cu_origin *origin; /* NULL: unknown */
 };
 
 /* Calls visit for every live coroutine until it returns false. Coroutines that start or end
@@ -146,12 +160,21 @@ void cu_scope_leave(uint64_t previous);
  * 0; -ETIMEDOUT after timeout_ns. Parks, or blocks a plain thread. */
 int cu_quiesce(uint64_t scope, int64_t timeout_ns);
 
-/* Fatal reports (stack overflow, misuse) print what the runtime knows by itself. A library that can
- * name frames registers itself here; it is called with the registers and the readable stack of the
- * coroutine in question, while the process is about to die. NULL unregisters. */
+/* Reports (stack overflow, misuse, deadlock, cu_dump) print what the runtime knows by itself. A
+ * library that can name frames registers itself here; it is called with the registers and the
+ * readable stack of the coroutine in question, on any thread. NULL unregisters. */
 typedef void cu_stack_printer(int fd, const struct cu_saved_regs *regs, uint64_t stack_lo,
                               uint64_t stack_hi);
 void cu_report_set_printer(cu_stack_printer *print);
+/* For printers: whether the process is about to die, perhaps with locks held. Any context. */
+bool cu_report_is_fatal(void);
+
+/* Threads that serve tools and will never wake a coroutine of the program: they do not keep "all
+ * coroutines are asleep" from being reported, and are in no profile. begin: the calling thread is
+ * one until it ends; 0, -EAGAIN when there are 128 already (it then counts as one of the program's).
+ * is: whether thread tid is one; async-signal-safe. */
+int cu_service_thread_begin(void);
+bool cu_service_thread_is(int32_t tid);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus

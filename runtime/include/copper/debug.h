@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * copper/debug.h: what is every coroutine doing, and can it ever go on?
+ *
+ * All coroutines at once: cu_dump() writes every one with its stack; with COPPER_DUMP=quit in the
+ * environment `kill -QUIT` does the same to standard error, and the program goes on.
+ *
+ * Deadlock of the whole program: when every coroutine is parked for good and no timer, deadline,
+ * descriptor, blocking call or thread of the program can wake one, the runtime prints
+ *
+ *     fatal error: all coroutines are asleep - deadlock!
+ *
+ * and every coroutine, and ends the process with status 2 by exit(), so that what is registered
+ * with atexit() runs, a leak report too. A thread of the program that does not itself wait in one
+ * of our calls without a deadline might wake somebody: then nothing is reported. COPPER_DEADLOCK=
+ * `exit` is this default; `report` prints, once, and lets the process hang, and looks for cycles
+ * (cu_deadlocks_check) every second; `off` never looks.
+ */
+#ifndef COPPER_DEBUG_H
+#define COPPER_DEBUG_H
+
+#include <copper/go.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+#pragma GCC visibility push(default)
+
+/* Writes every coroutine to a descriptor: id, state or wait reason, how long in whole minutes,
+ * name, what it waits on, labels, stack, and where it and its ancestors were spawned. Parked and
+ * runnable ones stand still while they are written; of running ones the stack is not shown. Frames
+ * have names when copper::stacks is linked (the profiler and the leak checker bring it). From
+ * coroutines and plain threads, not from signal handlers or hooks; blocks its thread. Returns the
+ * number written. */
+int64_t cu_dump(int fd);
+
+#pragma GCC visibility pop
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: programs that are dead, or look as if they were, or are asked what they do: the first
+ * argument says which. debug_cases.py knows how each must end and what it must say.
+ */
+#include <copper/copper.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define check(x)                                                                                   \
+    do {                                                                                           \
+        if (!(x)) {                                                                                \
+            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x);                  \
+            _exit(99);                                                                             \
+        }                                                                                          \
+    } while (0)
+
+static cu_chan *gate; /* nobody sends on it unless a case says so */
+
+static void receive(void *arg)
+{
+    int value;
+    (void)arg;
+    cu_recv(gate, &value);
+}
+
+/* ---- dead ---- */
+
+static int main_waits(void *unused)
+{
+    (void)unused;
+    cu_label_set("stage", "waiting");
+    cu_go(receive, NULL);
+    int value;
+    return cu_recv(gate, &value);
+}
+
+static int dead(void)
+{
+    cu_chan_name(gate, "gate");
+    printf("said before\n"); /* still in the buffer when the process ends */
+    return cu_run(main_waits, NULL);
+}
+
+/* No cu_run: the thread itself waits for a coroutine. */
+static int dead_thread(void)
+{
+    cu_wg wg = {0};
+    cu_wg_go(&wg, receive, NULL);
+    cu_wg_wait(&wg);
+    return 0;
+}
+
+static int dead_without_coroutines(void)
+{
+    cu_wg wg = {0};
+    cu_wg_go(&wg, receive, NULL);
+    cu_chan_close(gate);
+    cu_wg_wait(&wg);
+    cu_wg_add(&wg, 1);
+    cu_wg_wait(&wg);
+    return 0;
+}
+
+static void *sleep_a_little(void *arg)
+{
+    usleep(*(unsigned *)arg);
+    return NULL;
+}
+
+/* A thread that could have helped ends without having done so. */
+static int dead_when_thread_ends(void)
+{
+    static unsigned us = 300000;
+    pthread_t thread;
+    check(pthread_create(&thread, NULL, sleep_a_little, &us) == 0);
+    check(pthread_detach(thread) == 0);
+    return cu_run(main_waits, NULL);
+}
+
+static void *serve_tools(void *unused)
+{
+    check(cu_service_thread_begin() == 0 && cu_service_thread_is(gettid()));
+    for (;;) {
+        pause();
+    }
+    return unused;
+}
+
+static int dead_beside_service(void)
+{
+    pthread_t thread;
+    check(pthread_create(&thread, NULL, serve_tools, NULL) == 0);
+    return cu_run(main_waits, NULL);
+}
+
+/* ---- alive ---- */
+
+static void *send_late(void *unused)
+{
+    int value = 1;
+    usleep(400000);
+    check(cu_send(gate, &value) == 0 && cu_send(gate, &value) == 0);
+    return unused;
+}
+
+static int alive_by_thread(void)
+{
+    pthread_t thread;
+    check(pthread_create(&thread, NULL, send_late, NULL) == 0);
+    check(cu_run(main_waits, NULL) == 0);
+    pthread_join(thread, NULL);
+    return 0;
+}
+
+static void send_after_sleep(void *unused)
+{
+    int value = 1;
+    (void)unused;
+    cu_sleep(400 * COPPER_MS);
+    cu_send(gate, &value);
+    cu_send(gate, &value);
+}
+
+static int run_sleeper(void *unused)
+{
+    cu_go(send_after_sleep, NULL);
+    return main_waits(unused);
+}
+
+static int alive_by_sleep(void)
+{
+    return cu_run(run_sleeper, NULL);
+}
+
+static void compute(void *unused)
+{
+    int value = 1;
+    (void)unused;
+    for (int64_t until = cu_now() + 400 * COPPER_MS; cu_now() < until;) {
+    }
+    cu_send(gate, &value);
+    cu_send(gate, &value);
+}
+
+static int run_hog(void *unused)
+{
+    cu_go(compute, NULL);
+    return main_waits(unused);
+}
+
+static int alive_by_running(void)
+{
+    return cu_run(run_hog, NULL);
+}
+
+static int return_at_once(void *unused)
+{
+    (void)unused;
+    cu_go_with(receive, NULL, &(struct cu_go_options){COPPER_GO_OPTIONS, .daemon = true});
+    return 0;
+}
+
+/* Only a daemon waits, and the main thread does what it wants. */
+static int alive_daemons(void)
+{
+    check(cu_run(return_at_once, NULL) == 0);
+    usleep(300000);
+    return 0;
+}
+
+/* Goes idle and on again, as fast as it can, with a thread on the other side. */
+static int alive_ping(void)
+{
+    cu_wg wg = {0};
+    for (int64_t i = 0, until = cu_now() + 500 * COPPER_MS; cu_now() < until; i++) {
+        int value = 1;
+        cu_wg_go(&wg, receive, NULL);
+        check(cu_send(gate, &value) == 0);
+        cu_wg_wait(&wg);
+    }
+    return 0;
+}
+
+/* ---- dumps ---- */
+
+static void grandchild(void *arg)
+{
+    receive(arg);
+}
+
+static void child(void *arg)
+{
+    cu_name_set("child \"one\"");
+    cu_go(grandchild, arg);
+}
+
+static int run_family(void *unused)
+{
+    (void)unused;
+    cu_label_set("stage", "parse");
+    cu_go(child, NULL);
+    while (cu_quiesce(0, 10 * COPPER_SEC) != 0) {
+    }
+    check(cu_dump(STDOUT_FILENO) == 2);
+    return 0;
+}
+
+static int dump(void)
+{
+    return cu_run(run_family, NULL);
+}
+
+static int run_until_told(void *unused)
+{
+    (void)unused;
+    cu_go(receive, NULL);
+    check(cu_quiesce(0, 10 * COPPER_SEC) == 0);
+    printf("ready\n");
+    fflush(stdout);
+    cu_sleep(60 * COPPER_SEC);
+    return 0;
+}
+
+/* Told from outside: SIGQUIT, then SIGTERM. */
+static void end_well(int number)
+{
+    (void)number;
+    _exit(7);
+}
+
+static int dump_quit(void)
+{
+    signal(SIGTERM, end_well);
+    return cu_run(run_until_told, NULL);
+}
+
+/* ---- origins ---- */
+
+static void nest(void *arg)
+{
+    intptr_t depth = (intptr_t)arg;
+    if (depth > 0) {
+        cu_go(nest, (void *)(depth - 1));
+    }
+    receive(NULL);
+}
+
+static bool count_depth(const struct cu_g_info *g, void *arg)
+{
+    uint32_t *deepest = arg;
+    if (!g->is_main) {
+        check(g->origin && g->origin->site == g->site && g->origin->entry == g->entry);
+        *deepest = g->origin->depth > *deepest ? g->origin->depth : *deepest;
+    }
+    return true;
+}
+
+static int run_nest(void *unused)
+{
+    uint32_t deepest = 0;
+    (void)unused;
+    cu_go(nest, (void *)100);
+    check(cu_quiesce(0, 10 * COPPER_SEC) == 0);
+    check(cu_inspect_each(count_depth, &deepest) == 102);
+    check(deepest == 3); /* main, the first nest, and all that one nest spawned of another */
+    return 0;
+}
+
+static int origins_repeat(void)
+{
+    return cu_run(run_nest, NULL);
+}
+
+static const struct {
+    const char *name;
+    int (*run)(void);
+} cases[] = {
+    {"dead", dead},
+    {"dead_thread", dead_thread},
+    {"dead_without_coroutines", dead_without_coroutines},
+    {"dead_when_thread_ends", dead_when_thread_ends},
+    {"dead_beside_service", dead_beside_service},
+    {"alive_by_thread", alive_by_thread},
+    {"alive_by_sleep", alive_by_sleep},
+    {"alive_by_running", alive_by_running},
+    {"alive_daemons", alive_daemons},
+    {"alive_ping", alive_ping},
+    {"dump", dump},
+    {"dump_quit", dump_quit},
+    {"origins_repeat", origins_repeat},
+};
+
+int main(int argc, char **argv)
+{
+    gate = cu_chan_new(sizeof(int), 0);
+    for (size_t i = 0; argc == 2 && i < sizeof(cases) / sizeof(cases[0]); i++) {
+        if (strcmp(argv[1], cases[i].name) == 0) {
+            return cases[i].run();
+        }
+    }
+    fprintf(stderr, "no such case\n");
+    return 98;
+}
