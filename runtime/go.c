@@ -31,14 +31,14 @@ static void store_name(struct cu__g *g, const char *name)
     for (size_t i = 0; i < ARRAY_LEN(words); i++) {
         store_relaxed(&g->name[i], words[i]);
     }
+    g->has_name = words[0] != 0;
 }
 
 /* Its own, or its parent's. "main" is the name of one coroutine and not of its family. */
 static inline void set_first_name(struct cu__g *g, const char *name, const struct cu__g *parent)
 {
-    if (likely(name == NULL && parent &&
-               (load_relaxed(&parent->name[0]) == 0 || parent->is_main))) {
-        if (unlikely(load_relaxed(&g->name[0]) != 0)) {
+    if (likely(name == NULL && parent && (!parent->has_name || parent->is_main))) {
+        if (unlikely(g->has_name)) {
             store_name(g, NULL);
         }
         return;

@@ -122,7 +122,10 @@ struct cu__wait {
 };
 
 /* Fields marked "any" are read by inspectors while G runs: relaxed atomics, and checked against
- * the id afterwards. */
+ * the id afterwards.
+ *
+ * In order of use: a coroutine that starts, runs, waits and ends touches the first four cache
+ * lines, which often come from another processor. What few need comes after them. */
 struct cu__g {
     uint32_t state;             /* any: atomic, gstate.h */
     uint32_t slot;              /* constant */
@@ -131,31 +134,36 @@ struct cu__g {
     struct cu__g *next;         /* lock: of the list it is in */
     void (*entry)(void *);      /* any */
     void *arg;
-    cu_id id;                       /* any; 0 when dead */
-    cu_id parent;                   /* any */
-    const struct cu_site *site;     /* any */
-    const struct cu_origin *origin; /* any */
-    const struct cu_origin *child;  /* owner; origin of the child it spawned last */
-    const struct cu_labels *labels; /* any */
-    struct cu__scope *scope;        /* owner */
-    uint64_t scope_id;              /* any */
-    struct cu_wg *wg;               /* owner; told when G ends */
-    int64_t since_ns;               /* any */
-    int64_t created_ns;             /* any; while dead: the next id */
-    int64_t run_ns;                 /* any; time on a P while somebody counts */
-    int64_t parked_ns, ready_ns;    /* owner; while a tool wants to know, see events.h */
-    cu_id waker;                    /* owner; the same */
-    uint32_t noted_serial;          /* owner; the same */
-    struct cu__wait wait;           /* owner */
-    struct cu__waiter waiter;       /* in an object's list while it waits there */
-    struct cu__race race;
+    cu_id id;     /* any; 0 when dead */
+    cu_id parent; /* any */
+
+    const struct cu_site *site cache_aligned; /* any */
+    const struct cu_origin *origin;           /* any */
+    const struct cu_labels *labels;           /* any */
+    struct cu__scope *scope;                  /* owner */
+    uint64_t scope_id;                        /* any */
+    struct cu_wg *wg;                         /* owner; told when G ends */
+    int64_t since_ns;                         /* any */
+    int64_t created_ns;                       /* any; while dead: the next id */
+
+    struct cu__waiter waiter cache_aligned; /* in an object's list while it waits there */
+
+    struct cu__wait wait cache_aligned; /* owner */
+    int saved_errno;
+    uint16_t syscall_depth; /* owner; announced blocking calls around each other */
+    uint8_t stack_class;
+    bool has_name;                 /* owner */
+    bool has_canary;               /* owner; its stack has no guard pages */
+    bool is_daemon, is_main;       /* any */
+    int64_t run_ns;                /* any; time on a P while somebody counts */
+    const struct cu_origin *child; /* owner; origin of the child it spawned last */
+
+    struct cu__race race cache_aligned;
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
-    int saved_errno;
-    uint8_t stack_class;
-    uint16_t syscall_depth;  /* owner; announced blocking calls around each other */
-    bool has_canary;         /* owner; its stack has no guard pages */
-    bool is_daemon, is_main; /* any */
+    int64_t parked_ns, ready_ns;         /* owner; while a tool wants to know, see events.h */
+    cu_id waker;                         /* owner; the same */
+    uint32_t noted_serial;               /* owner; the same */
 };
 
 /* What to do with the G that was just left, once its stack is no longer in use. */
