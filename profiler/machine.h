@@ -16,4 +16,22 @@ static inline uint64_t cu__thread_pointer_sig(void)
     return pointer;
 }
 
+/* The registers as they are here, in the order of struct cu_regs: where a walk of the caller's own
+ * stack starts. In a function of its own the compiler may not inline around it. */
+__attribute__((always_inline)) static inline void cu__regs_here(uint64_t regs[8])
+{
+    __asm__ volatile("lea 0(%%rip), %%rax\n\t"
+                     "mov %%rax, 0(%0)\n\t"
+                     "mov %%rsp, 8(%0)\n\t"
+                     "mov %%rbp, 16(%0)\n\t"
+                     "mov %%rbx, 24(%0)\n\t"
+                     "mov %%r12, 32(%0)\n\t"
+                     "mov %%r13, 40(%0)\n\t"
+                     "mov %%r14, 48(%0)\n\t"
+                     "mov %%r15, 56(%0)"
+                     :
+                     : "r"(regs)
+                     : "rax", "memory");
+}
+
 #endif

@@ -1,0 +1,361 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the hook table of the execution trace: each event becomes a record of the thread it
+ * happens on. See trace_record.h.
+ *
+ * Concurrency: hooks run on any thread, on coroutine stacks; they neither lock, allocate nor park.
+ */
+#include "trace_hooks.h"
+
+#include "machine.h"
+
+#include <copper/time.h>
+#include <string.h>
+
+#pragma weak cu_hooks_attach
+#pragma weak cu_hooks_detach
+#pragma weak cu_inspect_here
+#pragma weak cu_now
+#pragma weak cu_self
+
+_Atomic int64_t cu__trace_delay_limit_ns;
+static _Atomic int64_t longest_delay_ns, longest_delay_g;
+
+/* ---- stacks ---------------------------------------------------------------------------------- */
+
+/* 64 bits with full avalanche: two stacks of one thread that share them are not told apart, which
+ * at 1024 stacks happens once in 10^13 runs. */
+static uint64_t hash_frames(const cu_frame *frames, unsigned n)
+{
+    uint64_t hash = n;
+    for (unsigned i = 0; i < n; i++) {
+        hash = (hash ^ frames[i]) * UINT64_C(0xd6e8feb86659fd93);
+        hash ^= hash >> 32;
+    }
+    hash *= UINT64_C(0xd6e8feb86659fd93);
+    hash ^= hash >> 32;
+    return hash ? hash : 1;
+}
+
+/* The stream's number for a stack; defines it where it is not known. 0: no room. */
+static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w, int64_t now)
+{
+    uint64_t hash = hash_frames(w->frames, w->n);
+    uint32_t at = (uint32_t)hash & (COPPER_TRACE_STACK_CACHE - 1);
+    if (s->known[at] == hash) {
+        return (uint16_t)(at + 1);
+    }
+    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + w->n);
+    if (!r) {
+        return 0;
+    }
+    s->known[at] = hash;
+    *r = (struct cu__trace_record){.now_ns = now,
+                                   .kind = COPPER_TRACE_STACK,
+                                   .reason = w->end != COPPER_WALK_ROOT,
+                                   .stack = (uint16_t)(at + 1),
+                                   .words = (uint16_t)(COPPER_TRACE_HEAD_WORDS + w->n)};
+    memcpy(r->args, w->frames, w->n * sizeof(*w->frames));
+    cu__trace_publish(s, r);
+    return (uint16_t)(at + 1);
+}
+
+/* The stack of the calling coroutine from here on; 0 on the stacks of threads, whose bounds are
+ * not known. Our own frames are dropped when it is named. */
+static __attribute__((noinline)) uint16_t stack_here(struct cu__trace_stream *s, int64_t now)
+{
+    cu_frame frames[COPPER_TRACE_DEPTH];
+    struct cu_here here;
+    struct cu_walk w = {.frames = frames, .max = COPPER_TRACE_DEPTH};
+    cu_inspect_here(&here);
+    cu__regs_here((uint64_t *)&w.regs);
+    if (here.kind != COPPER_HERE_COROUTINE || w.regs.sp < here.stack_lo ||
+        w.regs.sp >= here.stack_hi) {
+        return 0;
+    }
+    w.lo = w.regs.sp;
+    w.hi = here.stack_hi;
+    cu_stack_walk_sig(&w);
+    return w.n ? number_stack(s, &w, now) : 0;
+}
+
+/* ---- hooks ----------------------------------------------------------------------------------- */
+
+static void put(struct cu__trace_stream *s, const struct cu__trace_record *head,
+                const uint64_t *args, unsigned nargs)
+{
+    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + nargs);
+    if (r) {
+        *r = *head;
+        r->words = (uint16_t)(COPPER_TRACE_HEAD_WORDS + nargs);
+        for (unsigned i = 0; i < nargs; i++) {
+            r->args[i] = args[i];
+        }
+        cu__trace_publish(s, r);
+    }
+}
+
+/* An event of kind about g on p, with the calling coroutine's stack. */
+static void note(enum cu__trace_kind kind, int64_t now, cu_id g, int p, uint8_t reason)
+{
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (s) {
+        uint16_t stack = stack_here(s, now);
+        put(s,
+            &(struct cu__trace_record){.now_ns = now,
+                                       .g = g,
+                                       .kind = (uint8_t)kind,
+                                       .reason = reason,
+                                       .stack = stack,
+                                       .p = (int16_t)p},
+            NULL, 0);
+    }
+}
+
+/* The same without a stack. */
+static void note_bare(enum cu__trace_kind kind, int64_t now, cu_id g, int p, const uint64_t *args,
+                      unsigned nargs)
+{
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (s) {
+        put(s,
+            &(struct cu__trace_record){
+                .now_ns = now, .g = g, .kind = (uint8_t)kind, .p = (int16_t)p},
+            args, nargs);
+    }
+}
+
+static void on_created(void *tool, int64_t now, cu_id g, cu_id parent, const struct cu_site *site)
+{
+    (void)tool;
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (s) {
+        uint64_t args[] = {(uint64_t)parent, (uint64_t)(uintptr_t)site};
+        uint16_t stack = stack_here(s, now);
+        put(s,
+            &(struct cu__trace_record){
+                .now_ns = now, .g = g, .kind = COPPER_TRACE_CREATED, .stack = stack, .p = -1},
+            args, 2);
+    }
+}
+
+static void on_ready(void *tool, int64_t now, cu_id g, cu_id by)
+{
+    (void)tool;
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (s) {
+        uint64_t arg = (uint64_t)by;
+        uint16_t stack = by ? stack_here(s, now) : 0;
+        put(s,
+            &(struct cu__trace_record){
+                .now_ns = now, .g = g, .kind = COPPER_TRACE_READY, .stack = stack, .p = -1},
+            &arg, 1);
+    }
+}
+
+static __attribute__((noinline)) void note_delay(int64_t g, int64_t delay_ns)
+{
+    int64_t longest = atomic_load_explicit(&longest_delay_ns, memory_order_relaxed);
+    while (delay_ns > longest) {
+        if (atomic_compare_exchange_weak(&longest_delay_ns, &longest, delay_ns)) {
+            atomic_store(&longest_delay_g, g);
+            return;
+        }
+    }
+}
+
+int64_t cu__trace_delay_take(int64_t *g)
+{
+    int64_t delay_ns = atomic_exchange(&longest_delay_ns, 0);
+    *g = atomic_load(&longest_delay_g);
+    return delay_ns;
+}
+
+/* Tells g's labels where they are not what this thread told last. */
+static void tell_labels(struct cu__trace_stream *s, int64_t now, const struct cu_resume *resume)
+{
+    unsigned at = (unsigned)((uint64_t)resume->g * UINT64_C(0x9e3779b97f4a7c15) >> 58);
+    const void *labels = resume->labels;
+    if (s->labelled[at].g == resume->g ? s->labelled[at].labels == labels : labels == NULL) {
+        return;
+    }
+    s->labelled[at].g = resume->g;
+    s->labelled[at].labels = labels;
+    uint64_t arg = (uint64_t)(uintptr_t)labels;
+    put(s,
+        &(struct cu__trace_record){
+            .now_ns = now, .g = resume->g, .kind = COPPER_TRACE_LABELS, .p = -1},
+        &arg, 1);
+}
+
+static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
+{
+    (void)tool;
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (!s) {
+        return;
+    }
+    int64_t limit = atomic_load_explicit(&cu__trace_delay_limit_ns, memory_order_relaxed);
+    if (limit && resume->ready_ns && now - resume->ready_ns > limit) {
+        note_delay(resume->g, now - resume->ready_ns);
+    }
+    tell_labels(s, now, resume);
+    uint64_t args[] = {(uint64_t)(uintptr_t)resume->entry, (uint64_t)(uintptr_t)resume->site};
+    put(s,
+        &(struct cu__trace_record){.now_ns = now,
+                                   .g = resume->g,
+                                   .kind = COPPER_TRACE_RUNNING,
+                                   .reason = (uint8_t)resume->cause,
+                                   .p = (int16_t)resume->p},
+        args, resume->regs.pc == 0 ? 2 : 0);
+}
+
+static void on_parked(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reason reason,
+                      const void *object, int64_t deadline_ns)
+{
+    (void)tool, (void)object, (void)deadline_ns;
+    note(COPPER_TRACE_PARKED, now, g, p, (uint8_t)reason);
+}
+
+static void on_yielded(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool;
+    note(COPPER_TRACE_YIELDED, now, g, p, 0);
+}
+
+static void on_exited(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool;
+    note_bare(COPPER_TRACE_EXITED, now, g, p, NULL, 0);
+}
+
+static void on_syscall_begin(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool;
+    note(COPPER_TRACE_SYSCALL_BEGIN, now, g, p, 0);
+}
+
+static void on_syscall_end(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool;
+    note_bare(COPPER_TRACE_SYSCALL_END, now, g, p, NULL, 0);
+}
+
+static void on_handoff(void *tool, int64_t now, int p, cu_id g, int32_t tid,
+                       enum cu_handoff_cause cause)
+{
+    (void)tool, (void)cause;
+    uint64_t arg = (uint64_t)(uint32_t)tid;
+    note_bare(COPPER_TRACE_HANDOFF, now, g, p, &arg, 1);
+}
+
+static void on_preempted(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool;
+    note(COPPER_TRACE_PREEMPTED, now, g, p, 0);
+}
+
+static void on_p_started(void *tool, int64_t now, int p, int32_t tid)
+{
+    (void)tool, (void)tid;
+    note_bare(COPPER_TRACE_P_STARTED, now, 0, p, NULL, 0);
+}
+
+static void on_p_stopped(void *tool, int64_t now, int p)
+{
+    (void)tool;
+    note_bare(COPPER_TRACE_P_STOPPED, now, 0, p, NULL, 0);
+}
+
+static void on_worker_stopped(void *tool, int64_t now, int32_t tid)
+{
+    (void)tool, (void)tid;
+    note_bare(COPPER_TRACE_THREAD_ENDED, now, 0, -1, NULL, 0);
+}
+
+static const struct cu_hooks table = {
+    .version = COPPER_HOOKS_VERSION,
+    .size = sizeof(table),
+    .created = on_created,
+    .ready = on_ready,
+    .running = on_running,
+    .parked = on_parked,
+    .yielded = on_yielded,
+    .exited = on_exited,
+    .syscall_begin = on_syscall_begin,
+    .syscall_end = on_syscall_end,
+    .handoff = on_handoff,
+    .preempted = on_preempted,
+    .worker_stopped = on_worker_stopped,
+    .p_started = on_p_started,
+    .p_stopped = on_p_stopped,
+};
+
+bool cu__trace_can_record(void)
+{
+    return cu_hooks_attach && cu_hooks_detach && cu_inspect_here && cu_inspect_each && cu_now &&
+           cu_self;
+}
+
+int cu__trace_hooks_attach(void)
+{
+    return cu_hooks_attach(&table, NULL);
+}
+
+void cu__trace_hooks_detach(void)
+{
+    cu_hooks_detach(&table, NULL);
+}
+
+/* ---- tasks, regions, logs -------------------------------------------------------------------- */
+
+/* Copies the texts one after the other behind the arguments, zero-padded to whole words. */
+static void put_texts(struct cu__trace_record *r, unsigned nargs,
+                      const struct cu__trace_text *texts, unsigned ntexts)
+{
+    char *at = (char *)(r->args + nargs);
+    for (unsigned i = 0; i < ntexts; i++) {
+        memcpy(at, texts[i].bytes, texts[i].n);
+        at += texts[i].n;
+    }
+}
+
+static void note_texts(enum cu__trace_kind kind, const uint64_t *args, unsigned nargs,
+                       const struct cu__trace_text *texts, unsigned ntexts)
+{
+    cu_id g = cu_self();
+    struct cu__trace_stream *s = g ? cu__trace_own_stream() : NULL;
+    if (!s) {
+        return;
+    }
+    size_t bytes = 0;
+    for (unsigned i = 0; i < ntexts; i++) {
+        bytes += texts[i].n;
+    }
+    unsigned words = COPPER_TRACE_HEAD_WORDS + nargs + (unsigned)((bytes + 7) / 8);
+    int64_t now = cu_now();
+    uint16_t stack = stack_here(s, now);
+    struct cu__trace_record *r = cu__trace_reserve(s, words);
+    if (!r) {
+        return;
+    }
+    *r = (struct cu__trace_record){.now_ns = now,
+                                   .g = g,
+                                   .kind = (uint8_t)kind,
+                                   .stack = stack,
+                                   .p = -1,
+                                   .words = (uint16_t)words};
+    memcpy(r->args, args, nargs * sizeof(*args));
+    put_texts(r, nargs, texts, ntexts);
+    cu__trace_publish(s, r);
+}
+
+void cu__trace_note(enum cu__trace_kind kind, const uint64_t *args, unsigned nargs,
+                    const struct cu__trace_text *texts, unsigned ntexts)
+{
+    atomic_fetch_add(&cu__trace_noting, 1);
+    if (atomic_load(&cu__trace_session)) {
+        note_texts(kind, args, nargs, texts, ntexts);
+    }
+    atomic_fetch_sub(&cu__trace_noting, 1);
+}

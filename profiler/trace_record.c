@@ -1,0 +1,306 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: chunks and streams of records; see trace_record.h. The hooks themselves are in
+ * trace_hooks.c.
+ */
+#include "trace_hooks.h"
+#include "trace_record.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define COPPER_DATA_BYTES ((uint32_t)sizeof(((struct cu__trace_chunk *)0)->data))
+
+_Atomic uint32_t cu__trace_session;
+_Atomic uint32_t cu__trace_noting;
+static uint32_t last_session;
+static bool is_attached;
+static struct cu__trace_chunk *chunks;
+static struct cu__trace_stream *streams;
+static _Atomic uint32_t streams_used;
+/* Free chunks: the first one's number + 1 below, a count of changes above, so that a chunk that
+ * came back meanwhile is told. */
+static _Atomic uint64_t free_chunks;
+static _Atomic uint32_t fresh_chunks; /* those from here on were never used */
+static _Atomic uint32_t chunks_in_use;
+static _Atomic bool is_full;
+
+/* Which stream is this thread's, in which session. Never held across anything that parks. */
+static __attribute__((tls_model("initial-exec"))) __thread struct {
+    struct cu__trace_stream *stream;
+    uint32_t session;
+} own;
+
+/* ---- chunks ---------------------------------------------------------------------------------- */
+
+static struct cu__trace_chunk *chunk_of(uint32_t number)
+{
+    return &chunks[number - 1];
+}
+
+/* The number + 1 of a chunk, 0: all are in use. */
+static uint32_t take_chunk(void)
+{
+    uint64_t head = atomic_load(&free_chunks);
+    uint32_t number;
+    while ((number = (uint32_t)head) != 0) {
+        uint64_t next = atomic_load_explicit(&chunk_of(number)->next, memory_order_relaxed);
+        if (atomic_compare_exchange_weak(&free_chunks, &head, ((head >> 32) + 1) << 32 | next)) {
+            break;
+        }
+    }
+    if (number == 0) {
+        uint32_t fresh = atomic_load_explicit(&fresh_chunks, memory_order_relaxed);
+        do {
+            if (fresh == COPPER_TRACE_CHUNKS) {
+                return 0;
+            }
+        } while (!atomic_compare_exchange_weak(&fresh_chunks, &fresh, fresh + 1));
+        number = fresh + 1;
+    }
+    struct cu__trace_chunk *chunk = chunk_of(number);
+    atomic_store_explicit(&chunk->published, 0, memory_order_relaxed);
+    atomic_store_explicit(&chunk->next, 0, memory_order_relaxed);
+    atomic_fetch_add_explicit(&chunks_in_use, 1, memory_order_relaxed);
+    return number;
+}
+
+static void give_chunk(uint32_t number)
+{
+    struct cu__trace_chunk *chunk = chunk_of(number);
+    uint64_t head = atomic_load(&free_chunks);
+    do {
+        atomic_store_explicit(&chunk->next, (uint32_t)head, memory_order_relaxed);
+    } while (
+        !atomic_compare_exchange_weak(&free_chunks, &head, ((head >> 32) + 1) << 32 | number));
+    if (atomic_fetch_sub(&chunks_in_use, 1) - 1 <= COPPER_TRACE_CHUNKS / 2) {
+        atomic_store_explicit(&is_full, false, memory_order_relaxed);
+    }
+}
+
+/* ---- streams --------------------------------------------------------------------------------- */
+
+static struct cu__trace_stream *claim_free(void)
+{
+    uint32_t n = atomic_load(&streams_used);
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t state = COPPER_STREAM_FREE;
+        if (atomic_load_explicit(&streams[i].state, memory_order_relaxed) == state &&
+            atomic_compare_exchange_strong(&streams[i].state, &state, COPPER_STREAM_LIVE)) {
+            return &streams[i];
+        }
+    }
+    return NULL;
+}
+
+static struct cu__trace_stream *claim_new(void)
+{
+    uint32_t n = atomic_load(&streams_used);
+    do {
+        if (n == COPPER_TRACE_STREAMS) {
+            return NULL;
+        }
+        /* marked before it is counted, so that nobody else claims it as a free one */
+    } while (!atomic_compare_exchange_weak(&streams_used, &n, n + 1));
+    int32_t state = COPPER_STREAM_FREE;
+    return atomic_compare_exchange_strong(&streams[n].state, &state, COPPER_STREAM_LIVE)
+               ? &streams[n]
+               : NULL;
+}
+
+static __attribute__((noinline)) struct cu__trace_stream *join(uint32_t session)
+{
+    struct cu__trace_stream *s = claim_free();
+    s = s ? s : claim_new();
+    if (s) {
+        s->chunk = 0;
+        s->used = COPPER_DATA_BYTES;
+        atomic_store(&s->tid, (int32_t)syscall(SYS_gettid));
+    }
+    own.stream = s;
+    own.session = session;
+    return s;
+}
+
+struct cu__trace_stream *cu__trace_own_stream(void)
+{
+    uint32_t session = atomic_load_explicit(&cu__trace_session, memory_order_relaxed);
+    if (session == 0) {
+        return NULL;
+    }
+    return own.session == session && own.stream ? own.stream : join(session);
+}
+
+static bool next_chunk(struct cu__trace_stream *s)
+{
+    if (atomic_load_explicit(&is_full, memory_order_relaxed)) {
+        return false;
+    }
+    uint32_t number = take_chunk();
+    if (number == 0) {
+        atomic_store_explicit(&is_full, true, memory_order_relaxed);
+        return false;
+    }
+    /* pairs with the load in cu__trace_cursor_look */
+    atomic_store_explicit(s->chunk ? &chunk_of(s->chunk)->next : &s->first, number,
+                          memory_order_release);
+    s->chunk = number;
+    s->used = 0;
+    return true;
+}
+
+struct cu__trace_record *cu__trace_reserve(struct cu__trace_stream *s, unsigned words)
+{
+    if (s->used + words * 8 > COPPER_DATA_BYTES && !next_chunk(s)) {
+        atomic_store_explicit(&s->lost, atomic_load_explicit(&s->lost, memory_order_relaxed) + 1,
+                              memory_order_relaxed);
+        return NULL;
+    }
+    return (struct cu__trace_record *)(void *)(chunk_of(s->chunk)->data + s->used);
+}
+
+void cu__trace_publish(struct cu__trace_stream *s, const struct cu__trace_record *record)
+{
+    s->used += record->words * 8u;
+    /* pairs with the load in cu__trace_cursor_look */
+    atomic_store_explicit(&chunk_of(s->chunk)->published, s->used, memory_order_release);
+}
+
+/* ---- start and stop -------------------------------------------------------------------------- */
+
+static void *reserve(size_t bytes)
+{
+    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    return memory == MAP_FAILED ? NULL : memory;
+}
+
+static const size_t chunks_bytes = sizeof(struct cu__trace_chunk) * COPPER_TRACE_CHUNKS;
+static const size_t streams_bytes = sizeof(struct cu__trace_stream) * COPPER_TRACE_STREAMS;
+
+int cu__trace_record_start(void)
+{
+    if (!cu__trace_can_record()) {
+        return -ENOTSUP;
+    }
+    chunks = chunks ? chunks : reserve(chunks_bytes);
+    streams = streams ? streams : reserve(streams_bytes);
+    if (!chunks || !streams) {
+        return -ENOMEM;
+    }
+    last_session = last_session + 1 ? last_session + 1 : 1;
+    atomic_store(&cu__trace_session, last_session);
+    int err = is_attached ? 0 : cu__trace_hooks_attach();
+    is_attached = err == 0;
+    if (err) {
+        atomic_store(&cu__trace_session, 0);
+    }
+    return err;
+}
+
+void cu__trace_record_stop(void)
+{
+    atomic_store(&cu__trace_session, 0);
+    if (is_attached) {
+        cu__trace_hooks_detach(); /* waits until no hook runs */
+        is_attached = false;
+    }
+    while (atomic_load(&cu__trace_noting)) {
+        sched_yield();
+    }
+}
+
+void cu__trace_record_clear(void)
+{
+    if (chunks) {
+        madvise(chunks, chunks_bytes, MADV_DONTNEED); /* reads as zero again */
+        madvise(streams, streams_bytes, MADV_DONTNEED);
+    }
+    atomic_store(&streams_used, 0);
+    atomic_store(&free_chunks, 0);
+    atomic_store(&fresh_chunks, 0);
+    atomic_store(&chunks_in_use, 0);
+    atomic_store(&is_full, false);
+}
+
+void cu__trace_record_forget(void)
+{
+    /* the table stays attached, for the runtime may not have put its own locks right yet */
+    atomic_store(&cu__trace_session, 0);
+    atomic_store(&cu__trace_noting, 0);
+    cu__trace_record_clear();
+}
+
+uint64_t cu__trace_record_bytes(void)
+{
+    return (uint64_t)atomic_load_explicit(&chunks_in_use, memory_order_relaxed) *
+           sizeof(struct cu__trace_chunk);
+}
+
+/* ---- reading --------------------------------------------------------------------------------- */
+
+uint32_t cu__trace_streams(void)
+{
+    return atomic_load(&streams_used);
+}
+
+struct cu__trace_stream *cu__trace_stream(uint32_t i)
+{
+    return &streams[i];
+}
+
+void cu__trace_cursor_look(struct cu__trace_cursor *c, const struct cu__trace_stream *s)
+{
+    if (c->chunk == 0) {
+        c->chunk = atomic_load_explicit(&s->first, memory_order_acquire);
+        c->at = 0;
+    }
+    c->end = c->chunk ? atomic_load_explicit(&chunk_of(c->chunk)->published, memory_order_acquire)
+                      : 0;
+}
+
+const struct cu__trace_record *cu__trace_cursor_peek(struct cu__trace_cursor *c)
+{
+    while (c->chunk && c->at == c->end) {
+        struct cu__trace_chunk *chunk = chunk_of(c->chunk);
+        uint32_t next = atomic_load_explicit(&chunk->next, memory_order_acquire);
+        if (next == 0) {
+            return NULL;
+        }
+        /* whoever saw the next chunk sees all of this one */
+        c->end = atomic_load_explicit(&chunk->published, memory_order_acquire);
+        if (c->at < c->end) {
+            break;
+        }
+        give_chunk(c->chunk);
+        c->chunk = next;
+        c->at = 0;
+        c->end = atomic_load_explicit(&chunk_of(next)->published, memory_order_acquire);
+        if (c->end == 0) {
+            return NULL;
+        }
+    }
+    return c->chunk ? (const void *)(chunk_of(c->chunk)->data + c->at) : NULL;
+}
+
+void cu__trace_cursor_step(struct cu__trace_cursor *c, const struct cu__trace_record *record)
+{
+    c->at += record->words * 8u;
+}
+
+void cu__trace_stream_free(struct cu__trace_cursor *c, struct cu__trace_stream *s)
+{
+    if (c->chunk) {
+        give_chunk(c->chunk);
+    }
+    *c = (struct cu__trace_cursor){.chunk = 0};
+    atomic_store(&s->first, 0);
+    atomic_store(&s->lost, 0);
+    memset(s->known, 0, sizeof(s->known));
+    memset(s->labelled, 0, sizeof(s->labelled));
+    atomic_store(&s->state, COPPER_STREAM_FREE);
+}
