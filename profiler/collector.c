@@ -20,6 +20,7 @@
  * forgotten.
  */
 #include "cpu_int.h"
+#include "trace_writer.h"
 
 #include <copper/profiler.h>
 #include <errno.h>
@@ -130,6 +131,7 @@ static void count_record(const struct cu__record *record, bool *is_prepared)
 {
     struct cu__stack key = {.here = record->here, .labels = record->labels};
     key.nframes = (uint16_t)finish_walk(record, is_prepared, &key.is_cut);
+    cu__trace_cpu_sample(record, walked, key.nframes, key.is_cut);
     key.name = cu__stack_table_name(&table, record->thread_name);
     int64_t number = cu__stack_table_add(&table, &key, walked);
     totals.samples++;

@@ -13,8 +13,7 @@ int cu__parse_duration(const char *text, int64_t *ns)
     static const struct {
         const char *name;
         double ns;
-    } units[] = {{"ns", 1},  {"us", 1e3}, {"ms", 1e6},
-                 {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
+    } units[] = {{"ns", 1}, {"us", 1e3}, {"ms", 1e6}, {"s", 1e9}, {"m", 60e9}, {"h", 3600e9}};
     double value = 0, place = 1;
     const char *at = text;
     size_t digits = 0;

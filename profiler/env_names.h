@@ -8,6 +8,9 @@
 
 #define COPPER_ENV_NAMES(X)                                                                        \
     X(BUDGET)                                                                                      \
+    X(FLIGHT)                                                                                      \
+    X(FLIGHT_FILE)                                                                                 \
+    X(FLIGHT_ON)                                                                                   \
     X(HTTP)                                                                                        \
     X(LEAKCHECK)                                                                                   \
     X(MAXCOROUTINES)                                                                               \

@@ -230,7 +230,7 @@ bool cu__request_waits(const struct cu_http_request *request)
     }
     const struct cu__kind *kind = find_kind(request->path + n);
     char text[COPPER_QUERY_VALUE_MAX];
-    return kind && (kind->serve == cu__serve_profile ||
+    return kind && (kind->serve == cu__serve_profile || kind->serve == cu__serve_trace ||
                     (kind->make && ((cu__query_value(request->query, "seconds", text) && text[0]) ||
                                     (cu__query_value(request->query, "ms", text) && text[0]))));
 }

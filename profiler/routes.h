@@ -21,6 +21,7 @@ typedef uint64_t cu__count_fn(void);
 cu__serve_fn cu__serve_profile;
 cu__serve_fn cu__serve_cmdline;
 cu__serve_fn cu__serve_symbol;
+cu__serve_fn cu__serve_trace;
 cu__serve_fn cu__serve_index;
 
 struct cu__kind {

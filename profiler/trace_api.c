@@ -120,7 +120,8 @@ static _Atomic uint64_t last_task;
 
 static struct cu__trace_text text_of(const char *text)
 {
-    return (struct cu__trace_text){text ? text : "", text ? strnlen(text, COPPER_TRACE_TEXT_MAX) : 0};
+    return (struct cu__trace_text){text ? text : "",
+                                   text ? strnlen(text, COPPER_TRACE_TEXT_MAX) : 0};
 }
 
 uint64_t cu_trace_task_begin(const char *name, uint64_t parent)

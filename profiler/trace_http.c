@@ -6,10 +6,10 @@
  *
  * Concurrency: each request is a client of the recorder of its own.
  */
+#include "cpu_int.h"
 #include "http_query.h"
 #include "recorded.h"
 #include "routes.h"
-#include "cpu_int.h"
 #include "trace_wire.h"
 #include "trace_writer.h"
 

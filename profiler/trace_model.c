@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: see trace_model.h. From top to bottom: tables; what is written; how things are mentioned;
- * how states are reached; the events.
+ * Purpose: see trace_model.h. From top to bottom: tables; what is written; how things are
+ * mentioned; how states are reached; the events.
  */
 #include "trace_model.h"
 
@@ -31,16 +31,16 @@ struct model_g {
     int64_t id;
     uint64_t generation; /* in which it was last mentioned */
     uint64_t seq;
-    uint64_t entry;          /* 0: unknown */
-    struct cu__model_m *m;   /* where it runs or sits in a call */
+    uint64_t entry;        /* 0: unknown */
+    struct cu__model_m *m; /* where it runs or sits in a call */
     const struct cu_labels *labels;
     uint64_t labelled;       /* generation in which they were told */
     struct region **regions; /* open ones, innermost last; NULL: never had any */
     unsigned nregions;
-    uint32_t birth;          /* creation stack */
+    uint32_t birth; /* creation stack */
     uint8_t status;
-    bool is_guess;           /* status is what an inspection saw */
-    struct model_g *next;    /* free list */
+    bool is_guess;        /* status is what an inspection saw */
+    struct model_g *next; /* free list */
 };
 
 struct model_p {
@@ -507,7 +507,8 @@ static bool make_running(struct cu__model *model, struct model_g *g, struct cu__
     return true;
 }
 
-/* g, as it says, is the one that runs on m: at the beginning of a recording nothing else says so. */
+/* g, as it says, is the one that runs on m: at the beginning of a recording nothing else says so.
+ */
 static void recall(struct cu__model *model, struct cu__model_m *m, int64_t id)
 {
     if (m->g || id == 0 || m->guess_g != id) {
@@ -756,9 +757,8 @@ static void on_region_end(struct cu__model *model, struct model_g *g,
 {
     size_t n = (size_t)r->args[1];
     unsigned at = g->nregions;
-    while (at > 0 &&
-           !(g->regions[at - 1]->task == r->args[0] && g->regions[at - 1]->n == n &&
-             memcmp(g->regions[at - 1]->name, r->args + 2, n) == 0)) {
+    while (at > 0 && !(g->regions[at - 1]->task == r->args[0] && g->regions[at - 1]->n == n &&
+                       memcmp(g->regions[at - 1]->name, r->args + 2, n) == 0)) {
         at--;
     }
     if (at == 0 && g->nregions > 0) {
@@ -789,7 +789,8 @@ static void on_annotation(struct cu__model *model, struct cu__model_m *m,
     switch (r->kind) {
     case COPPER_TRACE_TASK_BEGIN:
         WRITE(model, m, TASK_BEGIN, r->args[0], r->args[1],
-              cu__wire_string(&model->wire, (const char *)(r->args + 3), (size_t)r->args[2]), stack);
+              cu__wire_string(&model->wire, (const char *)(r->args + 3), (size_t)r->args[2]),
+              stack);
         break;
     case COPPER_TRACE_TASK_END:
         WRITE(model, m, TASK_END, r->args[0], stack);
@@ -882,8 +883,7 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
     m->guess_g = 0; /* what the inspection saw is older or newer than this, and no longer needed */
 }
 
-bool cu__model_can(struct cu__model *model, struct cu__model_m *m,
-                   const struct cu__trace_record *r)
+bool cu__model_can(struct cu__model *model, struct cu__model_m *m, const struct cu__trace_record *r)
 {
     const struct model_p *p = get_p(model, r->p);
     const struct model_g *g = r->g ? find_g(model, r->g) : NULL;

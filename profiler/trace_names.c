@@ -11,7 +11,7 @@
 #include "spare_symbolizer.h"
 #include "trace_record.h"
 
-#include <copper/profiler.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 

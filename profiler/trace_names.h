@@ -27,7 +27,7 @@ struct cu__names {
     uint32_t facts_cap;
     uint32_t *used; /* numbers in order of their ids in this generation */
     uint32_t nused, used_cap;
-    struct cu_symbolizer *symbolizer; /* borrowed; NULL: not yet */
+    struct cu_symbolizer *symbolizer;    /* borrowed; NULL: not yet */
     uint32_t own_module, runtime_module; /* ids; 0: not looked up */
     bool is_failed;
 };

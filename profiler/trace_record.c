@@ -3,8 +3,8 @@
  * Purpose: chunks and streams of records; see trace_record.h. The hooks themselves are in
  * trace_hooks.c.
  */
-#include "trace_hooks.h"
 #include "trace_record.h"
+#include "trace_hooks.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -75,8 +75,7 @@ static void give_chunk(uint32_t number)
     uint64_t head = atomic_load(&free_chunks);
     do {
         atomic_store_explicit(&chunk->next, (uint32_t)head, memory_order_relaxed);
-    } while (
-        !atomic_compare_exchange_weak(&free_chunks, &head, ((head >> 32) + 1) << 32 | number));
+    } while (!atomic_compare_exchange_weak(&free_chunks, &head, ((head >> 32) + 1) << 32 | number));
     if (atomic_fetch_sub(&chunks_in_use, 1) - 1 <= COPPER_TRACE_CHUNKS / 2) {
         atomic_store_explicit(&is_full, false, memory_order_relaxed);
     }
@@ -259,8 +258,8 @@ void cu__trace_cursor_look(struct cu__trace_cursor *c, const struct cu__trace_st
         c->chunk = atomic_load_explicit(&s->first, memory_order_acquire);
         c->at = 0;
     }
-    c->end = c->chunk ? atomic_load_explicit(&chunk_of(c->chunk)->published, memory_order_acquire)
-                      : 0;
+    c->end =
+        c->chunk ? atomic_load_explicit(&chunk_of(c->chunk)->published, memory_order_acquire) : 0;
 }
 
 const struct cu__trace_record *cu__trace_cursor_peek(struct cu__trace_cursor *c)

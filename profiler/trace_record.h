@@ -33,32 +33,33 @@
 #define COPPER_TRACE_CHUNK_BYTES (64u << 10)
 #define COPPER_TRACE_CHUNKS      4096u /* 256 MiB: two seconds of the busiest program seen */
 #define COPPER_TRACE_STREAMS     4096u /* threads that had an event, and live */
-#define COPPER_TRACE_STACK_CACHE 1024u /* distinct stacks that a thread remembers; a power of two */
-#define COPPER_TRACE_DEPTH       100u  /* frames of a stack; the format allows 128 */
-#define COPPER_TRACE_TEXT_MAX    1024u /* bytes of a string; the format's limit */
+#define COPPER_TRACE_STACK_CACHE 1024u /* distinct stacks that a thread remembers; a power of two  \
+                                        */
+#define COPPER_TRACE_DEPTH    100u     /* frames of a stack; the format allows 128 */
+#define COPPER_TRACE_TEXT_MAX 1024u    /* bytes of a string; the format's limit */
 
 /* Kind, number of argument words that follow the header. One list, so that sizes are known. */
 #define COPPER_TRACE_KINDS(X)                                                                      \
-    X(CREATED)       /* parent, site */                                                            \
-    X(READY)         /* by */                                                                      \
-    X(RUNNING)       /* [entry, site] when it never ran */                                         \
+    X(CREATED) /* parent, site */                                                                  \
+    X(READY)   /* by */                                                                            \
+    X(RUNNING) /* [entry, site] when it never ran */                                               \
     X(PARKED)                                                                                      \
     X(YIELDED)                                                                                     \
     X(EXITED)                                                                                      \
     X(SYSCALL_BEGIN)                                                                               \
     X(SYSCALL_END)                                                                                 \
-    X(HANDOFF)       /* tid */                                                                     \
+    X(HANDOFF) /* tid */                                                                           \
     X(PREEMPTED)                                                                                   \
     X(P_STARTED)                                                                                   \
     X(P_STOPPED)                                                                                   \
     X(THREAD_ENDED)                                                                                \
-    X(LABELS)        /* set: those of g from now on */                                             \
-    X(TASK_BEGIN)    /* task, parent, length, name */                                              \
-    X(TASK_END)      /* task */                                                                    \
-    X(REGION_BEGIN)  /* task, length, name */                                                      \
-    X(REGION_END)    /* task, length, name */                                                      \
-    X(LOG)           /* task, lengths, key and value */                                            \
-    X(STACK)         /* frames: stack number `stack` of this stream from now on */
+    X(LABELS)       /* set: those of g from now on */                                              \
+    X(TASK_BEGIN)   /* task, parent, length, name */                                               \
+    X(TASK_END)     /* task */                                                                     \
+    X(REGION_BEGIN) /* task, length, name */                                                       \
+    X(REGION_END)   /* task, length, name */                                                       \
+    X(LOG)          /* task, lengths, key and value */                                             \
+    X(STACK)        /* frames: stack number `stack` of this stream from now on */
 
 enum cu__trace_kind {
 #define COPPER_TRACE_ENUM(name) COPPER_TRACE_##name,
@@ -92,10 +93,10 @@ enum { COPPER_STREAM_FREE, COPPER_STREAM_LIVE };
 struct cu__trace_stream {
     _Atomic int32_t state;
     _Atomic int32_t tid;
-    _Atomic uint64_t lost; /* writer: its thread; records that found no room */
-    _Atomic uint32_t first; /* number + 1 of the first chunk; 0: not yet */
-    uint32_t chunk;         /* its thread: number + 1 of the one being filled */
-    uint32_t used;          /* its thread: bytes in that one */
+    _Atomic uint64_t lost;                    /* writer: its thread; records that found no room */
+    _Atomic uint32_t first;                   /* number + 1 of the first chunk; 0: not yet */
+    uint32_t chunk;                           /* its thread: number + 1 of the one being filled */
+    uint32_t used;                            /* its thread: bytes in that one */
     uint64_t known[COPPER_TRACE_STACK_CACHE]; /* its thread: hash of stack number i + 1 */
     struct {
         int64_t g;

@@ -52,7 +52,7 @@ struct stream {
     struct cu__trace_cursor cursor;
     struct cu__model_m *m;
     int32_t tid;
-    uint64_t lost; /* told so far */
+    uint64_t lost;    /* told so far */
     uint32_t *stacks; /* number in the names, by the stream's number */
 };
 
@@ -118,8 +118,7 @@ static bool open_stream(uint32_t i)
     const struct cu__trace_stream *source = cu__trace_stream(i);
     s->tid = atomic_load(&source->tid);
     s->m = cu__model_thread(model, s->tid);
-    s->stacks = s->stacks ? s->stacks
-                          : malloc((COPPER_TRACE_STACK_CACHE + 1) * sizeof(*s->stacks));
+    s->stacks = s->stacks ? s->stacks : malloc((COPPER_TRACE_STACK_CACHE + 1) * sizeof(*s->stacks));
     if (s->stacks) {
         memset(s->stacks, 0xff, (COPPER_TRACE_STACK_CACHE + 1) * sizeof(*s->stacks));
     }
@@ -207,8 +206,7 @@ static void merge(struct heads *h, int64_t until)
     while (h->n > 0) {
         int64_t second_ns;
         unsigned i = earliest(h, &second_ns);
-        if (h->at[i].r->now_ns == second_ns &&
-            !cu__model_can(model, h->at[i].s->m, h->at[i].r)) {
+        if (h->at[i].r->now_ns == second_ns && !cu__model_can(model, h->at[i].s->m, h->at[i].r)) {
             i = instead_of(h, i);
         }
         do { /* alone up to the next one's time */
@@ -245,9 +243,8 @@ static void merge_samples(void)
     pthread_mutex_lock(&samples_lock);
     for (unsigned i = 0; i < nsamples; i++) {
         const struct sample *sample = &samples[i];
-        uint32_t stack =
-            cu__names_stack(cu__model_names(model), sample->frames, sample->n, sample->is_cut,
-                            cu__model_entry(model, sample->g));
+        uint32_t stack = cu__names_stack(cu__model_names(model), sample->frames, sample->n,
+                                         sample->is_cut, cu__model_entry(model, sample->g));
         cu__model_sample(model, sample->now_ns, sample->tid, sample->g, stack);
     }
     nsamples = 0;

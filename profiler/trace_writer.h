@@ -47,7 +47,8 @@ int cu__flight_keep(int64_t keep_ns, size_t max_bytes);
  * -ENOENT: the flight recorder is off; -ENOMEM. */
 #define COPPER_FLIGHT_BLOBS 4096u
 int cu__flight_take(struct cu__blob **blobs, unsigned max);
-/* Called on the recorder's thread when a delay passed cu__trace_delay_limit_ns, with what is kept. */
+/* Called on the recorder's thread when a delay passed cu__trace_delay_limit_ns, with what is kept.
+ */
 typedef void cu__flight_late(int64_t g, int64_t delay_ns, struct cu__blob **blobs, unsigned n);
 void cu__flight_on_late(cu__flight_late *late);
 

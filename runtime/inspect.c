@@ -73,6 +73,7 @@ static void describe(const struct cu__g *g, struct cu_g_info *out)
     memset(out, 0, sizeof(*out));
     memcpy(out->name, name, sizeof(out->name));
     out->size = sizeof(*out);
+    out->p = -1;
     out->parent = load_relaxed(&g->parent);
     out->site = load_relaxed(&g->site);
     out->entry = load_relaxed(&g->entry);
@@ -110,6 +111,20 @@ static void release(struct cu__g *g)
     }
 }
 
+/* On which thread g runs, as of a moment ago. */
+static void describe_thread(const struct cu__g *g, struct cu_g_info *out)
+{
+    struct cu__sched *s = &cu__sched;
+    for (uint32_t i = 0; i < s->procs; i++) {
+        if (load_relaxed(&s->ms[i].g) == g) {
+            struct cu__p *p = load_relaxed(&s->ms[i].p);
+            out->tid = load_relaxed(&s->ms[i].tid);
+            out->p = p ? (int32_t)p->index : -1;
+            return;
+        }
+    }
+}
+
 enum seen { SEEN_NOTHING, SEEN, SEEN_ENOUGH };
 
 static enum seen show(struct cu__g *g, bool (*visit)(const struct cu_g_info *, void *), void *arg)
@@ -133,6 +148,7 @@ static enum seen show(struct cu__g *g, bool (*visit)(const struct cu_g_info *, v
     }
     info.state = COPPER_G_RUNNING;
     info.is_started = true;
+    describe_thread(g, &info);
     struct cu__stack *stack = load_acquire(&g->stack);
     if (stack) {
         info.stack_lo = (uint64_t)(uintptr_t)stack->lo;

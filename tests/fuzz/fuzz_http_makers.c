@@ -8,6 +8,7 @@
 #include "census.h"
 #include "kernel_threads.h"
 #include "named.h"
+#include "routes.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -141,4 +142,12 @@ void cu__self_report(void (*line)(void *ctx, const char *text), void *ctx)
 const char *cu__stand_in_name(uint64_t address)
 {
     return address >= COPPER_STAND_IN_START && address < COPPER_STAND_IN_LIMIT ? "[parked]" : NULL;
+}
+
+void cu__serve_trace(struct cu__answer *a)
+{
+    if (fuzz_switches.maker == FUZZ_MAKER_FAILS_SILENTLY)
+        cu__answer_error(a, 500, "Could not enable tracing: no reason");
+    else if (cu__answer_begin(a, COPPER_TYPE_BINARY, "trace"))
+        cu__answer_printf(a, "go 1.22 trace");
 }

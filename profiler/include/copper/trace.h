@@ -42,8 +42,8 @@ typedef int cu_trace_sink(void *arg, const void *bytes, size_t n);
 int cu_trace_start(cu_trace_sink *sink, void *arg, struct cu_trace **out);
 /* The same into a file, which is created or replaced. */
 int cu_trace_start_file(const char *path, struct cu_trace **out);
-/* Ends it: when it returns, the trace is complete, and sink is not called any more. Frees the trace.
- * 0, or what failed meanwhile: -errno of the file, what sink returned, -ENOMEM. */
+/* Ends it: when it returns, the trace is complete, and sink is not called any more. Frees the
+ * trace. 0, or what failed meanwhile: -errno of the file, what sink returned, -ENOMEM. */
 int cu_trace_stop(struct cu_trace *trace);
 
 /* ---- flight recorder ------------------------------------------------------------------------- */
@@ -59,8 +59,8 @@ int cu_flight_write(const char *path);
  * Coroutines only: from a plain thread the calls do nothing, except that ids are given. Texts are
  * copied, and cut to 1024 bytes. */
 
-/* A task is work that may pass through several coroutines, such as a request. parent: the task it is
- * part of, 0: none. Returns its id, never 0, never used twice. */
+/* A task is work that may pass through several coroutines, such as a request. parent: the task it
+ * is part of, 0: none. Returns its id, never 0, never used twice. */
 uint64_t cu_trace_task_begin(const char *name, uint64_t parent);
 void cu_trace_task_end(uint64_t task);
 

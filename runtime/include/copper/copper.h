@@ -19,6 +19,7 @@
 #if defined(__has_include)
 #if __has_include(<copper/profiler.h>)
 #include <copper/profiler.h>
+#include <copper/trace.h>
 #endif
 #if __has_include(<copper/leakcheck.h>)
 #include <copper/leakcheck.h>

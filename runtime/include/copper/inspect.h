@@ -104,6 +104,8 @@ struct cu_g_info {
     struct cu_saved_regs regs;
     uint64_t stack_lo, stack_hi; /* usable stack, [lo, hi) */
     const struct cu_origin *origin; /* NULL: unknown */
+    int32_t tid;                 /* RUNNING: the thread it was seen on; 0: between two */
+    int32_t p;                   /* ... and the index of its P; -1: none */
 };
 
 /* Calls visit for every live coroutine until it returns false. Coroutines that start or end

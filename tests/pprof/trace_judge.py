@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the trace tests share: `go tool trace` as the judge, and what it says parsed."""
+import collections
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+
+from http_support import BUILD, SKIPPED, check, finish, program  # noqa: F401 (for the tests)
+
+GO = shutil.which("go") or "/usr/local/go/bin/go"
+
+
+def require_go():
+    """Prints which version judges; skips when it cannot read the format."""
+    try:
+        text = subprocess.run([GO, "version"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        print("skipped: there is no go tool")
+        sys.exit(SKIPPED)
+    version = tuple(int(n) for n in re.search(r"go(\d+)\.(\d+)", text).groups())
+    print("judged by", text.strip(), flush=True)
+    if version < (1, 22):
+        print("skipped: the format needs go 1.22 or newer")
+        sys.exit(SKIPPED)
+    return version
+
+
+def new_folder():
+    return tempfile.TemporaryDirectory(prefix="copper-trace-")
+
+
+def run(*arguments, env=None, timeout=120):
+    """Runs trace_program; returns what it printed."""
+    done = subprocess.run([program("trace_program"), *[str(a) for a in arguments]],
+                          capture_output=True, text=True, timeout=timeout,
+                          env=dict(os.environ, **(env or {})))
+    if done.returncode != 0:
+        raise SystemExit("trace_program %s: status %d\n%s" % (
+            arguments, done.returncode, done.stderr[-2000:]))
+    return done.stdout, done.stderr
+
+
+def counts_in(text):
+    return {name: int(n) for name, n in re.findall(r"^count (\w+) (\d+)$", text, re.M)}
+
+
+def go_trace(*arguments, timeout=120):
+    return subprocess.run([GO, "tool", "trace", *arguments], capture_output=True, timeout=timeout)
+
+
+class Parsed:
+    """Events of a trace as `go tool trace -d=parsed` prints them, counted on the way."""
+
+    def __init__(self, path):
+        self.transitions = collections.Counter()  # (from, to) of coroutines
+        self.reasons = collections.Counter()  # of Running -> Waiting
+        self.kinds = collections.Counter()
+        self.roots = collections.defaultdict(set)  # coroutine -> outermost functions of its stacks
+        self.lines = []
+        self.functions = set()
+        done = go_trace("-d=parsed", path)
+        self.error = done.stderr.decode().strip()
+        self.status = done.returncode
+        g = None
+        for line in done.stdout.decode(errors="replace").splitlines():
+            event = re.match(r"M=(-?\d+) P=(-?\d+) G=(-?\d+) (\w+) Time=(\d+)(.*)", line)
+            if event:
+                self.kinds[event.group(4)] += 1
+                self.lines.append(line)
+                g = int(event.group(3))
+                change = re.search(r' GoID=(\d+) (\w+)->(\w+) Reason="(.*)"', line)
+                if change:
+                    self.transitions[change.group(2), change.group(3)] += 1
+                    if change.group(2, 3) == ("Running", "Waiting"):
+                        self.reasons[change.group(4)] += 1
+                function = None
+            elif line.startswith("\t") and not line.startswith("\t\t"):
+                function = line.split(" @ ")[0].strip()
+                self.functions.add(function)
+            elif line == "" and g and g > 0 and function:
+                self.roots[g].add(function)
+            elif line.startswith("Stack=") or line.startswith("TransitionStack="):
+                function = None
+
+    def is_accepted(self):
+        return self.status == 0 and not self.error
+
+
+def judge(path, what):
+    """Parses a trace; a refusal is a failure of the test."""
+    parsed = Parsed(path)
+    check(parsed.is_accepted(), "%s: go tool trace says: %s" % (what, parsed.error[:600]))
+    check(parsed.kinds["StateTransition"] > 0, "%s: there is nothing in it" % what)
+    return parsed
+
+
+def profile_total(path, kind):
+    """The sum of one of the tool's own profiles, ns, and what `go tool pprof -top` says."""
+    done = go_trace("-pprof=" + kind, path)
+    if done.returncode != 0:
+        check(False, "-pprof=%s: %s" % (kind, done.stderr.decode()[-500:]))
+        return 0, ""
+    with tempfile.NamedTemporaryFile(suffix=".pb.gz") as f:
+        f.write(done.stdout)
+        f.flush()
+        raw = subprocess.run([GO, "tool", "pprof", "-raw", f.name], capture_output=True, text=True)
+        top = subprocess.run([GO, "tool", "pprof", "-top", f.name], capture_output=True, text=True)
+    total = 0
+    samples = raw.stdout.partition("Samples:")[2].partition("Locations")[0]
+    for line in samples.splitlines():
+        values = re.match(r"\s*(\d+)\s+(\d+):", line)
+        total += int(values.group(2)) if values else 0
+    return total, top.stdout
+
+
+def views_answer(path, what):
+    """Every page of the tool's server, and the feed of its timeline."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    tool = subprocess.Popen([GO, "tool", "trace", "-http=127.0.0.1:%d" % port, path],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            env=dict(os.environ, BROWSER="true", DISPLAY=""))
+    try:
+        url = "http://127.0.0.1:%d" % port
+        for _ in range(300):
+            try:
+                urllib.request.urlopen(url, timeout=60).read()
+                break
+            except OSError:
+                if tool.poll() is not None:
+                    break
+                time.sleep(0.1)
+        for view in ("/", "/goroutines", "/usertasks", "/userregions", "/mmu", "/io", "/block",
+                     "/syscall", "/sched", "/jsontrace", "/jsontrace?view=thread"):
+            try:
+                answer = urllib.request.urlopen(url + view, timeout=120)
+                body = answer.read()
+                check(answer.status == 200 and body, "%s: view %s is empty" % (what, view))
+            except OSError as e:
+                if view in ("/io", "/block", "/syscall", "/sched") and "400" in str(e):
+                    continue
+                check(False, "%s: view %s: %s" % (what, view, e))
+        check(tool.poll() is None, "%s: the tool died over it" % what)
+    finally:
+        tool.kill()
+        tool.wait()
+        tool.stderr.close()
