@@ -36,21 +36,6 @@ int cu_openat(int directory, const char *path, int flags, mode_t mode)
     ANNOUNCED(openat(directory, path, flags, mode));
 }
 
-int cu_close(int fd)
-{
-    ANNOUNCED(close(fd));
-}
-
-ssize_t cu_read(int fd, void *buffer, size_t size)
-{
-    ANNOUNCED(read(fd, buffer, size));
-}
-
-ssize_t cu_write(int fd, const void *buffer, size_t size)
-{
-    ANNOUNCED(write(fd, buffer, size));
-}
-
 ssize_t cu_pread(int fd, void *buffer, size_t size, off_t offset)
 {
     ANNOUNCED(pread(fd, buffer, size, offset));
@@ -59,16 +44,6 @@ ssize_t cu_pread(int fd, void *buffer, size_t size, off_t offset)
 ssize_t cu_pwrite(int fd, const void *buffer, size_t size, off_t offset)
 {
     ANNOUNCED(pwrite(fd, buffer, size, offset));
-}
-
-ssize_t cu_readv(int fd, const struct iovec *parts, int count)
-{
-    ANNOUNCED(readv(fd, parts, count));
-}
-
-ssize_t cu_writev(int fd, const struct iovec *parts, int count)
-{
-    ANNOUNCED(writev(fd, parts, count));
 }
 
 off_t cu_lseek(int fd, off_t offset, int whence)

@@ -30,6 +30,14 @@
  * are pending, and that one becomes the keeper as it goes back to sleep; wakers choose the keeper
  * last. The barriers are described in timer.c.
  *
+ * I/O: once there is a poller (netpoll.h), the keeper sleeps in it and not on its word; its word
+ * says so (POLLING), and who changes it ends that sleep through the poller. So the word alone
+ * decides, as for everybody else: a nudge that comes before POLLING is stored makes that store
+ * fail. Events are no submissions: nobody needs to be told of them while somebody will look. That
+ * is so because a worker looks before it goes to sleep, the keeper sleeps where events arrive, and
+ * who leaves the role sees to a successor as above while anybody waits for I/O. Events that the
+ * keeper found are delivered when it has a P.
+ *
  * A runnext is stolen only from a P that did not switch since the thief last looked, some
  * microseconds ago: normally its P runs it at once, with warm data; but if what runs there does not
  * stop, it must not wait.
@@ -41,6 +49,7 @@
 #include "events.h"
 #include "futex.h"
 #include "gstate.h"
+#include "netpoll.h"
 #include "runq.h"
 #include "watch.h"
 #include "worker.h"
@@ -48,7 +57,7 @@
 #define SPIN_ROUNDS   10u
 #define SPIN_PAUSE_NS 3000 /* between rounds; also how long a runnext is left alone */
 
-enum { SLEEPING = 0, WOKEN = 1, NUDGED = 2 }; /* struct cu__m.wake */
+enum { SLEEPING = 0, WOKEN = 1, NUDGED = 2, POLLING = 3 }; /* struct cu__m.wake */
 
 static void take_p(struct cu__m *m, struct cu__p *p)
 {
@@ -111,6 +120,16 @@ static struct cu__m *choose_idle(void)
     return m;
 }
 
+/* Ends the sleep of a worker whose word was changed, wherever it sleeps. */
+static void rouse(struct cu__m *m, uint32_t was)
+{
+    if (was == POLLING) {
+        cu__netpoll_break();
+    } else {
+        cu__futex_wake(&m->wake, 1);
+    }
+}
+
 static noinline void wake_idle(void)
 {
     struct cu__sched *s = &cu__sched;
@@ -129,8 +148,7 @@ static noinline void wake_idle(void)
         return;
     }
     /* pairs with the load in sleep_idle */
-    __atomic_exchange_n(&m->wake, WOKEN, __ATOMIC_ACQ_REL);
-    cu__futex_wake(&m->wake, 1);
+    rouse(m, __atomic_exchange_n(&m->wake, WOKEN, __ATOMIC_ACQ_REL));
 }
 
 void cu__wake_one(void)
@@ -145,9 +163,12 @@ void cu__wake_keeper(int64_t deadline_ns)
     struct cu__sched *s = &cu__sched;
     struct cu__m *keeper = load_seq(&s->keeper);
     if (keeper && deadline_ns < load_seq(&s->keeper_until_ns)) {
-        uint32_t expected = SLEEPING;
-        if (cas_seq(&keeper->wake, &expected, NUDGED)) {
-            cu__futex_wake(&keeper->wake, 1);
+        uint32_t was = load_relaxed(&keeper->wake);
+        while (was == SLEEPING || was == POLLING) {
+            if (cas_seq(&keeper->wake, &was, NUDGED)) {
+                rouse(keeper, was);
+                return;
+            }
         }
     }
 }
@@ -219,7 +240,12 @@ static void pause_ns(int64_t ns)
 static struct cu__g *look_nearby(struct cu__p *p)
 {
     cu__timers_run(p, cu_now());
-    return cu__pick(p);
+    struct cu__g *g = cu__pick(p);
+    if (g == NULL && cu__netpoll_is_on() && cu__netpoll_is_awaited()) {
+        cu__netpoll_look();
+        g = cu__pick(p);
+    }
+    return g;
 }
 
 /* True if this worker may look at the others' queues. */
@@ -275,8 +301,8 @@ static void end_spinning(struct cu__m *m)
     if (sub_seq(&s->spinning_count, 1) != 1 || load_seq(&s->idle_count) == 0) {
         return;
     }
-    if (work_is_in_sight() ||
-        (load_seq(&s->keeper) == NULL && earliest_timer() != COPPER_NO_WAKE)) {
+    if (work_is_in_sight() || (load_seq(&s->keeper) == NULL &&
+                               (earliest_timer() != COPPER_NO_WAKE || cu__netpoll_is_awaited()))) {
         cu__wake_one();
     }
 }
@@ -313,8 +339,20 @@ static int64_t keep_until(void)
     }
 }
 
-/* Until woken, or as keeper until a timer is due. */
-static void sleep_idle(struct cu__m *m)
+/* The keeper's sleep while there is a poller. True: it found events. */
+static bool sleep_polling(struct cu__m *m, int64_t until, struct cu__polled *polled)
+{
+    uint32_t wake = SLEEPING;
+    if (cas_seq(&m->wake, &wake, POLLING)) {
+        cu__netpoll_wait(polled, until);
+        wake = POLLING;
+        cas_seq(&m->wake, &wake, SLEEPING);
+    }
+    return polled->count != 0;
+}
+
+/* Until woken, or as keeper until a timer is due or an event is there. */
+static void sleep_idle(struct cu__m *m, struct cu__polled *polled)
 {
     struct cu__sched *s = &cu__sched;
     bool is_keeper = false;
@@ -335,6 +373,12 @@ static void sleep_idle(struct cu__m *m)
             }
             continue;
         }
+        if (is_keeper && polled->count == 0 && cu__netpoll_is_on()) {
+            if (sleep_polling(m, until, polled) && get_up(m)) {
+                break;
+            }
+            continue;
+        }
         cu__futex_wait(&m->wake, SLEEPING, until);
     }
     if (is_keeper) {
@@ -347,6 +391,7 @@ static void sleep_idle(struct cu__m *m)
 static bool rest(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
+    struct cu__polled polled = {.count = 0};
     cu__lock_take(&s->lock);
     if (s->global_count) {
         cu__lock_drop(&s->lock);
@@ -369,10 +414,11 @@ static bool rest(struct cu__m *m)
                 cu__quiesce_check();
             }
         }
-        sleep_idle(m);
+        sleep_idle(m, &polled);
     }
     m->is_spinning = true;
     take_p(m, m->next_p);
+    cu__netpoll_deliver(&polled);
     return true;
 }
 

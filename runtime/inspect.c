@@ -26,6 +26,7 @@
 #include "barrier.h"
 #include "chan.h"
 #include "clock.h"
+#include "fd.h"
 #include "gstate.h"
 #include "registry.h"
 #include "schedule.h"
@@ -58,6 +59,8 @@ static void describe_object(const struct cu__g *g, struct cu_object_info *out)
             out->owner = load_relaxed(&((const struct cu__mutex *)out->address)->owner);
         } else if (out->kind == COPPER_OBJECT_WG) {
             out->count = cu__wg_count(load_relaxed(&((const struct cu__wg *)out->address)->word));
+        } else if (out->kind == COPPER_OBJECT_FD) {
+            out->cap = (uint64_t)((const struct cu__fd *)out->address)->number;
         }
     }
     cu__lock_drop(stripe);

@@ -34,7 +34,7 @@ void cu__enqueue(struct cu__g *g)
 
 void cu__ready(struct cu__g *g)
 {
-    if (g->scope && (g->wait.deadline_ns == 0 || g->wait.reason == COPPER_WAIT_QUIESCE)) {
+    if (g->scope && cu__waits_for_others(&g->wait)) {
         cu__scope_busy(g);
     }
     if (EVENT_ON(RUNNING)) {

@@ -23,6 +23,7 @@
 #include "clock.h"
 #include "events.h"
 #include "gstate.h"
+#include "netpoll.h"
 #include "registry.h"
 #include "report.h"
 #include "runq.h"
@@ -44,7 +45,7 @@ static void hint_wake(void)
 static void finish_park(struct cu__g *g, struct cu__lock *unlock)
 {
     bool has_deadline = g->wait.deadline_ns != 0;
-    bool is_counted = g->scope && (!has_deadline || g->wait.reason == COPPER_WAIT_QUIESCE);
+    bool is_counted = g->scope && cu__waits_for_others(&g->wait);
     uint64_t scope_id = g->scope_id;
     bool is_settled = is_counted && cu__scope_idle(g->scope);
     store_release(&g->state, CU__G_WAITING);
@@ -79,6 +80,7 @@ static noinline void look_at_all_timers(void)
     for (uint32_t i = 0; i < cu__sched.procs; i++) {
         cu__timers_run(&cu__sched.ps[i], now_ns);
     }
+    cu__netpoll_look_sometimes(now_ns);
 }
 
 /* Workers that are never idle must look at their timers too, and now and then at those of others,

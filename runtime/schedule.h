@@ -29,6 +29,13 @@ void cu__wake_one(void);
 /* After p's earliest timer became earlier: the keeper must not sleep past it. */
 void cu__wake_keeper(int64_t deadline_ns);
 
+/* True if nothing but a coroutine or a thread can end this wait: no deadline, no event. */
+static inline bool cu__waits_for_others(const struct cu__wait *wait)
+{
+    return wait->reason == COPPER_WAIT_QUIESCE ||
+           (wait->deadline_ns == 0 && wait->reason != COPPER_WAIT_IO_WAIT);
+}
+
 /* park.c */
 void cu__ready(struct cu__g *g);
 /* Puts a RUNNABLE coroutine into a queue and sees to it that somebody looks. */

@@ -2,19 +2,20 @@
  *
  * Purpose: scopes of coroutines, and waiting until nothing happens any more in one, or anywhere.
  *
- * Design: a scope counts its active members: runnable, running, or waiting with a deadline. The
- * count changes where a member is spawned, parks, is readied, ends. A coroutine that belongs to no
- * scope (all of them, outside of leak assertions) pays one test of a pointer for this.
+ * Design: a scope counts its active members: runnable, running, waiting with a deadline or for I/O.
+ * The count changes where a member is spawned, parks, is readied, ends. A coroutine that belongs to
+ * no scope (all of them, outside of leak assertions) pays one test of a pointer for this.
  *
  * The count never reaches zero too early: a member that makes another one active is active itself
  * until after that; one that parks leaves the count before it can be found by a waker. Nothing is
  * active when the count is zero, because an active member is counted by definition.
  *
  * For "all coroutines" nothing is counted. Nothing can happen by itself exactly when every P is
- * idle, the global queue is empty, no heap has a timer (those of waiters for quiescence aside), and
- * no inspector holds a coroutine that was made ready meanwhile. The first three are looked at under
- * the scheduler's lock, by whoever lists the last P as idle: a P is listed only with empty queues,
- * and while all are idle only a plain thread can change anything, which is not "by itself".
+ * idle, the global queue is empty, no heap has a timer (those of waiters for quiescence aside),
+ * nobody but daemons waits for I/O, and no inspector holds a coroutine that was made ready
+ * meanwhile. The first three are looked at under the scheduler's lock, by whoever lists the last P
+ * as idle: a P is listed only with empty queues, and while all are idle only a plain thread can
+ * change anything, which is not "by itself".
  *
  * Concurrency: scopes.lock guards the list of scopes, their references and the waiters. A scope
  * lives while it has members, is somebody's current one, or is what somebody will go back to.
@@ -24,6 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "netpoll.h"
 #include "schedule.h"
 #include "tls.h"
 
@@ -160,6 +162,7 @@ static bool everything_is_idle(void)
     cu__lock_take(&s->lock);
     bool is_idle =
         s->idle_count == s->procs && s->global_count == 0 && load_seq(&s->inspecting_count) == 0;
+    is_idle = is_idle && !cu__netpoll_can_wake();
     for (uint32_t i = 0; i < s->procs && is_idle; i++) {
         is_idle = load_relaxed(&s->ps[i].timers.counted) == 0;
     }

@@ -25,12 +25,14 @@
 #include "barrier.h"
 #include "clock.h"
 #include "events.h"
+#include "fd.h"
 #include "futex.h"
+#include "netpoll.h"
 #include "registry.h"
 #include "report.h"
 #include "schedule.h"
-#include "stack.h"
 #include "service.h"
+#include "stack.h"
 #include "tls.h"
 #include "watch.h"
 
@@ -170,6 +172,8 @@ static void after_fork(void)
     cu__inspect_after_fork();
     cu__service_after_fork();
     cu__watch_after_fork();
+    cu__netpoll_after_fork();
+    cu__fd_after_fork();
 }
 
 static noinline int start_slowly(void)

@@ -9,7 +9,7 @@
  *     cu_blocking(fn, arg)            the P is given up at once: for what is known to take long
  *     cu_syscall_enter() ... _exit()  the P stays, and is taken only if others need it and the call
  *                                     stays away: for what is mostly short
- *     cu_read(fd, ...), ...           common system calls on files, wrapped in the latter
+ *     cu_open, cu_pread, ...          common system calls on files, wrapped in the latter
  *
  * A blocking call that nobody announced (a plain read(2) in a library) is noticed too, some
  * milliseconds later. Calls on sockets and pipes are better made through copper/io.h and
@@ -52,13 +52,8 @@ void cu_syscall_exit(void);
  * result: -errno. They park. A call that a signal interrupted is not repeated: -EINTR. */
 int cu_open(const char *path, int flags, mode_t mode);
 int cu_openat(int directory, const char *path, int flags, mode_t mode);
-int cu_close(int fd); /* the descriptor is gone, whatever the result */
-ssize_t cu_read(int fd, void *buffer, size_t size);
-ssize_t cu_write(int fd, const void *buffer, size_t size);
 ssize_t cu_pread(int fd, void *buffer, size_t size, off_t offset);
 ssize_t cu_pwrite(int fd, const void *buffer, size_t size, off_t offset);
-ssize_t cu_readv(int fd, const struct iovec *parts, int count);
-ssize_t cu_writev(int fd, const struct iovec *parts, int count);
 off_t cu_lseek(int fd, off_t offset, int whence);
 int cu_fsync(int fd);
 int cu_fdatasync(int fd);

@@ -12,6 +12,7 @@
 #include <copper/go.h>
 #include <copper/hooks.h>
 #include <copper/inspect.h>
+#include <copper/io.h>
 #include <copper/label.h>
 #include <copper/sync.h>
 #include <copper/time.h>

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the poller: learns from epoll which descriptors became ready, and wakes who waits for
+ * them. Part of looking for work (find_work.c): there is no thread for it.
+ */
+#ifndef COPPER_RUNTIME_NETPOLL_H
+#define COPPER_RUNTIME_NETPOLL_H
+
+#include <sys/epoll.h>
+
+#include "base.h"
+
+#define COPPER_POLL_BATCH 64 /* events taken at once */
+
+/* What one look brought: to be delivered by a worker that has a P. */
+struct cu__polled {
+    int count;
+    struct epoll_event events[COPPER_POLL_BATCH];
+};
+
+/* Counters that many change: each has its line. */
+struct cu__netpoll {
+    uint32_t is_on;                 /* any: atomic; from the first descriptor on */
+    uint32_t sources;               /* any: atomic; signals that are delivered through the poller */
+    int64_t looked_ns;              /* any: atomic; the last look that did not wait */
+    uint32_t waiting cache_aligned; /* any: atomic; coroutines and threads that wait for I/O */
+    uint32_t daemons;               /* any: atomic; of these: daemons, which nobody awaits */
+};
+extern hidden struct cu__netpoll cu__netpoll;
+
+static inline bool cu__netpoll_is_on(void)
+{
+    return load_seq(&cu__netpoll.is_on) != 0;
+}
+
+/* True while an event of the kernel can make a coroutine ready. */
+static inline bool cu__netpoll_is_awaited(void)
+{
+    return load_relaxed(&cu__netpoll.waiting) != 0 || load_relaxed(&cu__netpoll.sources) != 0;
+}
+
+/* True while such an event can change what is being waited for to end (scope.c). */
+static inline bool cu__netpoll_can_wake(void)
+{
+    return load_seq(&cu__netpoll.waiting) != load_seq(&cu__netpoll.daemons);
+}
+
+/* Makes the poller; cheap when it is there. 0; -EMFILE, -ENFILE, -ENOMEM, -EBADF: see
+ * cu__netpoll_wait. */
+int cu__netpoll_start(void);
+/* From now on events of fd are told to cu__fd_event(fd, generation, ...). `again`: it may be known
+ * already, and its state of now is told in any case. 0; -EPERM: a file that is always ready;
+ * -ENOSPC: /proc/sys/fs/epoll/max_user_watches; -ENOMEM; -EBADF. */
+int cu__netpoll_watch(int fd, uint32_t generation, bool again);
+void cu__netpoll_forget(int fd);
+/* The other way to be told: `told` is called, on the scheduler's path, after fd became readable. */
+int cu__netpoll_watch_source(int fd, void (*told)(void));
+
+/* Waits for events until deadline_ns, COPPER_NO_DEADLINE or cu__netpoll_break. By the keeper only.
+ * If somebody closed the poller's descriptor, everybody who waits gets -EBADF, as does who comes
+ * later. */
+void cu__netpoll_wait(struct cu__polled *out, int64_t deadline_ns);
+void cu__netpoll_break(void);
+void cu__netpoll_deliver(const struct cu__polled *polled);
+/* Looks without waiting, and delivers. Any thread of ours, best with a P. */
+void cu__netpoll_look(void);
+/* The same, by workers that are never idle: unless somebody looked a moment ago. */
+void cu__netpoll_look_sometimes(int64_t now_ns);
+
+void cu__netpoll_after_fork(void);
+
+#endif
