@@ -11,19 +11,20 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define CHUNK_SLOTS 4096u
-#define CHUNKS      (COPPER_COROUTINES_MAX / CHUNK_SLOTS)
+#define CHUNK_SLOTS COPPER_CHUNK_SLOTS
 #define ID_STEP     ((cu_id)COPPER_COROUTINES_MAX)
 #define REFILL      (COPPER_G_CACHE / 2)
 
 static struct {
     struct cu__lock lock;
     struct cu__g *free; /* lock */
-    uint32_t count;     /* writer: lock; any: atomic */
     uint32_t limit;     /* constant once started */
     cu_id first_id;     /* constant in a process: ids of a child go on above its parent's */
-    struct cu__g *chunks[CHUNKS]; /* written once each, before count passes them */
 } registry = {.limit = COPPER_COROUTINES_MAX};
+
+/* For debuggers too, which find them by gdb_layout.c. */
+struct cu__g *cu__registry_chunks[COPPER_CHUNKS]; /* written once each, before `used` passes them */
+uint32_t cu__registry_used;                       /* writer: lock; any: atomic */
 
 /* A dead slot remembers the id it will have next in created_ns. */
 static cu_id next_id(const struct cu__g *g)
@@ -34,7 +35,7 @@ static cu_id next_id(const struct cu__g *g)
 /* Called with the lock. */
 static int add_chunk(void)
 {
-    uint32_t first = registry.count;
+    uint32_t first = cu__registry_used;
     uint32_t room = registry.limit - first;
     room = room < CHUNK_SLOTS ? room : CHUNK_SLOTS;
     if (room == 0) {
@@ -52,8 +53,8 @@ static int add_chunk(void)
         slots[i].next = registry.free;
         registry.free = &slots[i];
     }
-    registry.chunks[first / CHUNK_SLOTS] = slots;
-    store_release(&registry.count, first + room); /* pairs with cu__registry_count */
+    cu__registry_chunks[first / CHUNK_SLOTS] = slots;
+    store_release(&cu__registry_used, first + room); /* pairs with cu__registry_count */
     return 0;
 }
 
@@ -148,12 +149,12 @@ void cu__registry_give(struct cu__p *p, struct cu__g *g)
 
 struct cu__g *cu__registry_slot(uint32_t i)
 {
-    return &registry.chunks[i / CHUNK_SLOTS][i % CHUNK_SLOTS];
+    return &cu__registry_chunks[i / CHUNK_SLOTS][i % CHUNK_SLOTS];
 }
 
 uint32_t cu__registry_count(void)
 {
-    return load_acquire(&registry.count);
+    return load_acquire(&cu__registry_used);
 }
 
 void cu__registry_limit(uint32_t limit)
@@ -166,13 +167,15 @@ void cu__registry_limit(uint32_t limit)
 void cu__registry_after_fork(void)
 {
     cu_id above = registry.first_id;
-    for (uint32_t i = 0; i < registry.count; i++) {
+    for (uint32_t i = 0; i < cu__registry_used; i++) {
         struct cu__g *g = cu__registry_slot(i);
         cu_id id = g->id ? g->id : next_id(g);
         above = id > above ? id : above;
     }
     uint32_t limit = registry.limit;
     memset(&registry, 0, sizeof(registry));
+    memset(cu__registry_chunks, 0, sizeof(cu__registry_chunks));
+    cu__registry_used = 0;
     registry.limit = limit;
     registry.first_id = (above / ID_STEP + 1) * ID_STEP;
 }

@@ -11,6 +11,12 @@
 
 #include "types.h"
 
+#define COPPER_CHUNK_SLOTS 4096u
+#define COPPER_CHUNKS      (COPPER_COROUTINES_MAX / COPPER_CHUNK_SLOTS)
+
+extern hidden struct cu__g *cu__registry_chunks[COPPER_CHUNKS];
+extern hidden uint32_t cu__registry_used;
+
 /* A dead slot with its next id set; NULL and *error = -ENOMEM or -EAGAIN. p may be NULL. */
 struct cu__g *cu__registry_take(struct cu__p *p, int *error);
 /* The slot of a coroutine that ended. */

@@ -31,6 +31,7 @@
 #include "stack.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -487,10 +488,28 @@ bool cu__stack_guards_sig(const struct cu__stack *stack, const void *address)
     return at < lo && at >= lo - COPPER_STACK_GUARD;
 }
 
+static const char *const guard_names[] = {"madvise", "mprotect", "canary"};
+
 const char *cu__stack_guard_mode(void)
 {
-    static const char *const names[] = {"madvise", "mprotect", "canary"};
-    return names[load_relaxed(&stacks.guard)];
+    return guard_names[load_relaxed(&stacks.guard)];
+}
+
+/* A weaker mode than wanted is used where the kernel refuses; a stronger one never. */
+void cu__stack_configure(void)
+{
+    const char *wanted = secure_getenv("COPPER_STACK_GUARD");
+    if (wanted == NULL || *wanted == 0 || strcmp(wanted, "auto") == 0) {
+        return;
+    }
+    for (uint8_t i = 0; i < ARRAY_LEN(guard_names); i++) {
+        if (strcmp(wanted, guard_names[i]) == 0) {
+            store_relaxed(&stacks.guard, i);
+            return;
+        }
+    }
+    cu__complain("COPPER_STACK_GUARD=%s is not one of madvise, mprotect, canary, auto; using auto",
+                 wanted);
 }
 
 /* The parent's stacks stay mapped: the child runs on one of them, perhaps. */

@@ -34,6 +34,8 @@ void cu__stack_check(const struct cu__g *g);
 /* True when address lies in the guard below this stack. Async-signal-safe. */
 bool cu__stack_guards_sig(const struct cu__stack *stack, const void *address);
 const char *cu__stack_guard_mode(void);
+/* Reads COPPER_STACK_GUARD; once, before the first stack. */
+void cu__stack_configure(void);
 void cu__stack_after_fork(void);
 
 #endif

@@ -190,6 +190,7 @@ static noinline int start_slowly(void)
             goto out;
         }
         starter.is_atfork_set = true;
+        cu__stack_configure();
         cu__fault_install();
     }
     error = prepare(s);
