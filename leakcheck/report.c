@@ -69,8 +69,15 @@ static void print_facts(FILE *f, const struct cu_object_info *object)
     } else if (object->kind == COPPER_OBJECT_WG) {
         fprintf(f, "counter %" PRId64, object->count);
         comma = ", ";
-    } else if (object->kind == COPPER_OBJECT_MUTEX && object->owner != 0) {
-        fprintf(f, "held by coroutine %" PRId64, object->owner);
+    } else if (object->kind == COPPER_OBJECT_SEM) {
+        fprintf(f, "%" PRId64 " units free", object->count);
+        comma = ", ";
+    } else if (object->owner != 0) {
+        fprintf(f, "%s coroutine %" PRId64,
+                object->kind == COPPER_OBJECT_ONCE ? "run by" : "held by", object->owner);
+        comma = ", ";
+    } else if (object->kind == COPPER_OBJECT_RWMUTEX && object->count > 0) {
+        fprintf(f, "held by %" PRId64 " reader%s", object->count, object->count > 1 ? "s" : "");
         comma = ", ";
     }
     if (object->site != NULL)

@@ -181,7 +181,7 @@ static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o
                                   o->site->line);
         }
         snprintf(text + n, sizeof(text) - n, ")");
-    } else if (o->kind == COPPER_OBJECT_MUTEX && o->owner) {
+    } else if (o->owner) {
         snprintf(text + n, sizeof(text) - n, " (held by %lld)", (long long)o->owner);
     }
     return cu__intern_text(&c->texts, text);

@@ -33,6 +33,10 @@
 #define swap_seq(p, v)      __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
 #define cas_seq(p, expected, v)                                                                    \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+#define cas_acquire(p, expected, v)                                                                \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
+#define cas_release(p, expected, v)                                                                \
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_RELEASE, __ATOMIC_RELAXED)
 
 /* A counter with one writer that others may read: no locked instruction. */
 #define bump(p, v) store_relaxed((p), load_relaxed(p) + (v))

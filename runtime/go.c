@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "at_end.h"
 #include "clock.h"
 #include "events.h"
 #include "futex.h"
@@ -201,6 +202,7 @@ void cu_yield(void)
 /* Ends the calling coroutine. */
 static _Noreturn void end(struct cu__g *g)
 {
+    cu__at_end_run(g);
     if (g->wg) {
         cu_wg_done(g->wg);
     }

@@ -11,8 +11,8 @@
  * list. So it is described under the object's stripe, if the coroutine is still waiting then:
  *   - a channel is freed only by passing through its stripe, and only after who took the last
  * waiter out has returned, which includes having readied it: we would see PENDING;
- *   - a mutex is used by the waiter itself after it was woken, and a claimed waiter does not run;
- *   - the waiters of a wait group are taken out under the stripe: we would see is_queued false.
+ *   - the others have no lock of their own: their waiters are taken out under the stripe, and we
+ *     would see is_queued false.
  *
  * Concurrency: one inspection at a time (inspection.lock, on which a thread sleeps).
  * Signal safety: cu_inspect_here reads two words through the initial-exec thread-local.
@@ -43,6 +43,41 @@ static bool still_waits(const struct cu__g *g)
            load_relaxed(&g->waiter.is_queued);
 }
 
+/* Called with the object's stripe, while it exists. */
+static void copy_facts(struct cu_object_info *out)
+{
+    const void *object = out->address;
+    const struct cu__rwmutex *rw = object;
+    cu_id owner;
+    switch (out->kind) {
+    case COPPER_OBJECT_CHAN:
+        cu__chan_describe(object, out);
+        break;
+    case COPPER_OBJECT_MUTEX:
+        out->owner = load_relaxed(&((const struct cu__mutex *)object)->owner);
+        break;
+    case COPPER_OBJECT_RWMUTEX:
+        out->owner = load_relaxed(&rw->owner);
+        out->count = cu__rwmutex_readers(load_relaxed(&rw->word));
+        break;
+    case COPPER_OBJECT_ONCE:
+        owner = load_relaxed(&((const struct cu__once *)object)->owner);
+        out->owner = owner > 0 ? owner : 0;
+        break;
+    case COPPER_OBJECT_SEM:
+        out->count = cu__sem_units(load_relaxed(&((const struct cu__sem *)object)->word));
+        break;
+    case COPPER_OBJECT_WG:
+        out->count = cu__wg_count(load_relaxed(&((const struct cu__wg *)object)->word));
+        break;
+    case COPPER_OBJECT_FD:
+        out->cap = (uint64_t)((const struct cu__fd *)object)->number;
+        break;
+    default:
+        break;
+    }
+}
+
 static void describe_object(const struct cu__g *g, struct cu_object_info *out)
 {
     out->kind = g->wait.kind;
@@ -53,15 +88,7 @@ static void describe_object(const struct cu__g *g, struct cu_object_info *out)
     struct cu__lock *stripe = cu__stripe(out->address);
     cu__lock_take(stripe);
     if (still_waits(g)) {
-        if (out->kind == COPPER_OBJECT_CHAN) {
-            cu__chan_describe(out->address, out);
-        } else if (out->kind == COPPER_OBJECT_MUTEX) {
-            out->owner = load_relaxed(&((const struct cu__mutex *)out->address)->owner);
-        } else if (out->kind == COPPER_OBJECT_WG) {
-            out->count = cu__wg_count(load_relaxed(&((const struct cu__wg *)out->address)->word));
-        } else if (out->kind == COPPER_OBJECT_FD) {
-            out->cap = (uint64_t)((const struct cu__fd *)out->address)->number;
-        }
+        copy_facts(out);
     }
     cu__lock_drop(stripe);
 }

@@ -3,17 +3,18 @@
  * Purpose: the mutex that parks.
  *
  * Design: one word: LOCKED, and WAITERS while the list is not empty. Uncontended, locking is a
- * compare-and-swap and unlocking another. The list is guarded by a lock from the striped table and
- * not by one in the mutex: after the store that unlocks it, somebody else may lock, unlock and free
- * the mutex, so nothing of it may be touched then.
+ * compare-and-swap and unlocking another. After the store that unlocks it, somebody else may lock,
+ * unlock and free the mutex, so nothing of it is touched then (sync_int.h).
  *
  * Who unlocks takes the first waiter out and wakes it, but leaves the mutex free: whoever runs may
  * take it, because handing it to a coroutine that must first be scheduled makes every lock cost a
  * switch. A waiter that lost goes back to the head of the list; one that has waited for more than
  * STARVING_NS is handed the mutex without it becoming free.
+ *
+ * Blame: each stay in the list is told once, to the unlock that ended it, so that what all holders
+ * are blamed for is what all waiters waited.
  */
 #include <copper/sync.h>
-#include <string.h>
 
 #include "clock.h"
 #include "events.h"
@@ -42,8 +43,7 @@ bool cu_mutex_try_lock(cu_mutex *public)
 {
     struct cu__mutex *mu = inside(public);
     uint32_t word = load_relaxed(&mu->word);
-    if ((word & LOCKED) || !__atomic_compare_exchange_n(&mu->word, &word, word | LOCKED, false,
-                                                        __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+    if ((word & LOCKED) || !cas_acquire(&mu->word, &word, word | LOCKED)) {
         return false;
     }
     set_owner(mu);
@@ -56,34 +56,42 @@ static bool take_or_announce(struct cu__mutex *mu)
     uint32_t word = load_relaxed(&mu->word);
     for (;;) {
         uint32_t wanted = word & LOCKED ? word | WAITERS : word | LOCKED;
-        if (__atomic_compare_exchange_n(&mu->word, &word, wanted, false, __ATOMIC_ACQUIRE,
-                                        __ATOMIC_RELAXED)) {
+        if (cas_acquire(&mu->word, &word, wanted)) {
             return !(word & LOCKED);
         }
     }
 }
 
+/* One stay in the list; who was there before goes to the head of it, and says with `value` whether
+ * it starves. Gives the stripe back. */
+static int wait_in_list(struct cu__mutex *mu, struct cu__lock *stripe, int64_t since_ns,
+                        bool was_there)
+{
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
+    struct cu__wait why = {
+        .reason = COPPER_WAIT_MUTEX_LOCK, .kind = COPPER_OBJECT_MUTEX, .object = mu};
+    self->tag = since_ns;
+    if (was_there) {
+        self->tag = cu_now();
+        self->value = self->tag - since_ns > STARVING_NS ? self : NULL;
+        cu__waiters_add_first(&mu->waiters, self);
+    } else {
+        cu__waiters_add(&mu->waiters, self);
+    }
+    return cu__wait(self, &why, stripe);
+}
+
 static noinline void lock_slowly(struct cu__mutex *mu)
 {
     struct cu__lock *stripe = cu__stripe(mu);
-    struct cu__waiter thread_one, *self;
     int64_t since_ns = cu_now();
-    struct cu__wait why = {
-        .reason = COPPER_WAIT_MUTEX_LOCK, .kind = COPPER_OBJECT_MUTEX, .object = mu};
-    for (bool is_first_time = true;; is_first_time = false) {
+    for (bool was_there = false;; was_there = true) {
         cu__lock_take(stripe);
         if (take_or_announce(mu)) {
             cu__lock_drop(stripe);
             break;
         }
-        self = cu__waiter_init(&thread_one, NULL);
-        self->tag = since_ns;
-        if (is_first_time) {
-            cu__waiters_add(&mu->waiters, self);
-        } else {
-            cu__waiters_add_first(&mu->waiters, self);
-        }
-        if (cu__wait(self, &why, stripe) == HANDED_OVER) {
+        if (wait_in_list(mu, stripe, since_ns, was_there) == HANDED_OVER) {
             break;
         }
     }
@@ -96,8 +104,7 @@ void cu_mutex_lock(cu_mutex *public)
 {
     struct cu__mutex *mu = inside(public);
     uint32_t word = 0;
-    if (unlikely(!__atomic_compare_exchange_n(&mu->word, &word, LOCKED, false, __ATOMIC_ACQUIRE,
-                                              __ATOMIC_RELAXED))) {
+    if (unlikely(!cas_acquire(&mu->word, &word, LOCKED))) {
         lock_slowly(mu);
     }
     set_owner(mu);
@@ -106,20 +113,23 @@ void cu_mutex_lock(cu_mutex *public)
 static noinline void unlock_slowly(struct cu__mutex *mu)
 {
     struct cu__lock *stripe = cu__stripe(mu);
+    int64_t waited_ns = 0;
+    uint32_t locked = 0;
     cu__lock_take(stripe);
     struct cu__waiter *w = cu__waiters_pop(&mu->waiters);
-    uint32_t waiters = mu->waiters.first ? WAITERS : 0, locked = 0;
-    if (w && cu_now() - w->tag > STARVING_NS) {
-        w->result = HANDED_OVER;
-        locked = LOCKED;
+    if (w) {
+        waited_ns = cu_now() - w->tag;
+        if (w->value != NULL || waited_ns > STARVING_NS) {
+            w->result = HANDED_OVER;
+            locked = LOCKED;
+        }
     }
     /* pairs with the compare-and-swap of the next who locks; the last touch of the mutex */
-    store_release(&mu->word, locked | waiters);
+    store_release(&mu->word, locked | (mu->waiters.first ? WAITERS : 0));
     cu__lock_drop(stripe);
     if (w) {
-        int64_t waited_ns = EVENT_ON(RELEASED) ? cu_now() - w->tag : 0;
         cu__wake(w);
-        if (waited_ns) {
+        if (EVENT_ON(RELEASED)) {
             cu__emit_released(cu_self(), mu, waited_ns);
         }
     }
@@ -134,8 +144,7 @@ void cu_mutex_unlock(cu_mutex *public)
     }
     store_relaxed(&mu->owner, 0);
     word = LOCKED;
-    if (unlikely(!__atomic_compare_exchange_n(&mu->word, &word, 0, false, __ATOMIC_RELEASE,
-                                              __ATOMIC_RELAXED))) {
+    if (unlikely(!cas_release(&mu->word, &word, 0))) {
         unlock_slowly(mu);
     }
 }

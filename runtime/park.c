@@ -19,6 +19,7 @@
 #include "race.h"
 #include "runq.h"
 #include "service.h"
+#include "sync_int.h"
 #include "tls.h"
 
 void cu__enqueue(struct cu__g *g)
@@ -164,4 +165,12 @@ void cu__wake(struct cu__waiter *w)
     }
     /* the record may be gone by now; waking an address that nobody sleeps on does nothing */
     cu__futex_wake(word, 1);
+}
+
+void cu__chain_wake(struct cu__chain *chain)
+{
+    for (struct cu__waiter *w = chain->first, *next; w; w = next) {
+        next = w->next; /* woken, it may be gone */
+        cu__wake(w);
+    }
 }

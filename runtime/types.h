@@ -62,6 +62,7 @@
 struct cu__m;
 struct cu__p;
 struct cu__scope;
+struct cu__at_end;
 
 /* Something to be done at a time. A pairing heap's node: the smallest deadline is the root.
  * lock: p->timers.lock, while it is in a heap; its owner's otherwise */
@@ -155,10 +156,12 @@ struct cu__g {
     bool has_name;                 /* owner */
     bool has_canary;               /* owner; its stack has no guard pages */
     bool is_daemon, is_main;       /* any */
+    bool owes;                     /* owner; at_end is not empty */
     int64_t run_ns;                /* any; time on a P while somebody counts */
     const struct cu_origin *child; /* owner; origin of the child it spawned last */
 
     struct cu__race race cache_aligned;
+    struct cu__at_end *at_end; /* owner; what calls under way owe if it ends in them */
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int64_t parked_ns, ready_ns;         /* owner; while a tool wants to know, see events.h */

@@ -2,11 +2,11 @@
  *
  * Purpose: the wait group.
  *
- * Design: one word holds the counter (upper half, signed) and the number of waiters (lower half),
- * so that whoever brings the counter to zero knows in the same instruction whether anybody waits,
- * and touches the group no more if not: it may be gone. With waiters, the step to zero is made
- * under the stripe and takes all of them out together with it, so that nobody who comes later is
- * among them.
+ * Design: one word holds the counter (upper half, signed) and whether somebody waits (WAITERS), so
+ * that whoever brings the counter to zero knows in the same instruction whether anybody waits, and
+ * touches the group no more if not: it may be gone. With waiters, the step to zero is made with the
+ * stripe and takes all of them out together with it, so that nobody who comes later is among them:
+ * a group may be used again before they have returned.
  */
 #include <copper/sync.h>
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include "tls.h"
 
 #define COUNT_SHIFT 32
+#define WAITERS     ((uint64_t)1)
 
 static struct cu__wg *inside(cu_wg *wg)
 {
@@ -40,28 +41,23 @@ static uint64_t added(struct cu__wg *wg, uint64_t word, int64_t n)
 static noinline void add_slowly(struct cu__wg *wg, int64_t n)
 {
     struct cu__lock *stripe = cu__stripe(wg);
-    struct cu__waiter *chain = NULL;
-    uint64_t word, wanted;
+    struct cu__chain chain;
+    cu__chain_init(&chain);
     cu__lock_take(stripe);
-    word = load_relaxed(&wg->word);
+    uint64_t word = load_relaxed(&wg->word), wanted;
     do {
         wanted = added(wg, word, n);
         if (cu__wg_count(wanted) == 0) {
             wanted = 0;
         }
     } while (!cas_seq(&wg->word, &word, wanted));
-    if (cu__wg_count(wanted) == 0) {
-        chain = wg->waiters.first;
-        wg->waiters = (struct cu__waiters){NULL, NULL};
-        for (struct cu__waiter *w = chain; w; w = w->next) {
-            store_relaxed(&w->is_queued, false);
+    if (wanted == 0) {
+        for (struct cu__waiter *w; (w = cu__waiters_pop(&wg->waiters));) {
+            cu__chain_add(&chain, w);
         }
     }
     cu__lock_drop(stripe);
-    for (struct cu__waiter *next; chain; chain = next) {
-        next = chain->next;
-        cu__wake(chain);
-    }
+    cu__chain_wake(&chain);
 }
 
 void cu_wg_add(cu_wg *public, int64_t n)
@@ -70,7 +66,7 @@ void cu_wg_add(cu_wg *public, int64_t n)
     uint64_t word = load_relaxed(&wg->word), wanted;
     do {
         wanted = added(wg, word, n);
-        if (cu__wg_count(wanted) == 0 && (uint32_t)word != 0) {
+        if (cu__wg_count(wanted) == 0 && (word & WAITERS)) {
             add_slowly(wg, n);
             return;
         }
@@ -98,7 +94,7 @@ void cu_wg_wait(cu_wg *public)
             cu__lock_drop(stripe);
             return;
         }
-    } while (!cas_seq(&wg->word, &word, word + 1));
+    } while (!cas_seq(&wg->word, &word, word | WAITERS));
     self = cu__waiter_init(&thread_one, NULL);
     cu__waiters_add(&wg->waiters, self);
     cu__wait(self, &why, stripe);

@@ -192,6 +192,42 @@ static int unlock_unlocked(void)
     return 0;
 }
 
+static int runlock_unlocked(void)
+{
+    cu_rwmutex rw = {0};
+    cu_rwmutex_lock(&rw);
+    cu_rwmutex_runlock(&rw);
+    return 0;
+}
+
+static int wunlock_rlocked(void)
+{
+    cu_rwmutex rw = {0};
+    cu_rwmutex_rlock(&rw);
+    cu_rwmutex_unlock(&rw);
+    return 0;
+}
+
+static int sem_over_limit(void)
+{
+    cu_sem sem = COPPER_SEM_INIT(2);
+    cu_sem_acquire(&sem, 1);
+    cu_sem_release(&sem, 2);
+    return 0;
+}
+
+static void once_again(void *once)
+{
+    cu_once_do(once, once_again, once);
+}
+
+static int once_in_itself(void)
+{
+    cu_once once = {0};
+    cu_once_do(&once, once_again, &once);
+    return 0;
+}
+
 static int run_exit(void *unused)
 {
     (void)unused;
@@ -636,6 +672,10 @@ static const struct {
     {"close_null", close_null},
     {"wg_negative", wg_negative},
     {"unlock_unlocked", unlock_unlocked},
+    {"runlock_unlocked", runlock_unlocked},
+    {"wunlock_rlocked", wunlock_rlocked},
+    {"sem_over_limit", sem_over_limit},
+    {"once_in_itself", once_in_itself},
     {"exit_in_main", exit_in_main},
     {"exit_in_thread", exit_in_thread},
     {"last_reference", last_reference},

@@ -28,6 +28,12 @@ CASES = {
     "close_null": ({ABRT}, r"copper: close of a NULL channel\ncopper: plain thread \d+\n", {}, ""),
     "wg_negative": ({ABRT}, r"copper: negative counter in the wait group at 0x\w+\n", {}, ""),
     "unlock_unlocked": ({ABRT}, r"copper: unlock of a mutex at 0x\w+ that is not locked\n", {}, ""),
+    "runlock_unlocked": ({ABRT}, r"copper: unlock of a rwmutex at 0x\w+ that no reader holds\n", {}, ""),
+    "wunlock_rlocked": ({ABRT}, r"copper: unlock of a rwmutex at 0x\w+ that no writer holds\n", {}, ""),
+    "sem_over_limit": ({ABRT}, r"copper: release of 2 units to the semaphore at 0x\w+, which has 1 of 2\n",
+                       {}, ""),
+    "once_in_itself": ({ABRT}, r"copper: cu_once_do called from its own function, for the once at 0x", {},
+                       ""),
     "exit_in_main": ({ABRT}, r"copper: cu_exit called in the main coroutine", {}, ""),
     "exit_in_thread": ({ABRT}, r"copper: cu_exit called on a plain thread", {}, ""),
     "last_reference": ({0}, r"copper: the last reference to channel \(cap 0, made at \S+\) was "

@@ -61,8 +61,10 @@ struct cu_object_info {
     uint64_t cap, len;          /* channels; descriptor: cap is its number */
     bool is_closed;             /* channels */
     const struct cu_site *site; /* where it was made; NULL: unknown (mutex, wait group) */
-    cu_id owner;                /* (rw)mutex: coroutine that holds it, 0: a plain thread or unknown */
-    int64_t count;              /* wait group: counter; semaphore: units left */
+    cu_id owner;                /* (rw)mutex: coroutine that holds it (writes); once: that runs the
+                                   function. 0: a plain thread or unknown */
+    int64_t count;              /* wait group: counter; semaphore: units left; rwmutex: readers that
+                                   hold it */
 };
 
 /* Where a coroutine and its ancestors were spawned, kept when those have ended. Each pair of a

@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the reader-writer mutex.
+ *
+ * Design: one word: WRITER, WAITERS, and the number of readers above. While nobody waits, each call
+ * is one compare-and-swap on it. Readers and writers that wait are in two lists.
+ *   - A reader takes the lock when no writer has it and none waits. Otherwise it waits until it is
+ *     let in: whoever does that counts it.
+ *   - A writer takes the lock when nobody has it.
+ *   - The last reader to leave hands the lock to the first writer, since others that may read would
+ *     come before it else.
+ *   - A writer that unlocks lets all readers in that wait; if there are none, it wakes the first
+ *     writer but leaves the lock free, as a mutex does, and hands it over only to one that starves.
+ * So a reader waits for one writer at most once it waits, and a writer for the readers of one turn.
+ *
+ * Invariants: WAITERS changes only with the stripe, and is set while a list is not empty. With it
+ * set, only unlocking of readers other than the last changes the word without the stripe. While the
+ * lock is free and a list is not empty, a writer has been woken and is on its way.
+ */
+#include <copper/sync.h>
+
+#include "clock.h"
+#include "events.h"
+#include "report.h"
+#include "schedule.h"
+#include "sync_int.h"
+#include "tls.h"
+
+#define WRITER      ((uint64_t)1)
+#define WAITERS     ((uint64_t)2)
+#define READER      ((uint64_t)4)
+#define STARVING_NS COPPER_MS
+
+enum { TRY_AGAIN = 0, HANDED_OVER = 1 }; /* results of a wait */
+
+static struct cu__rwmutex *inside(cu_rwmutex *rw)
+{
+    return (struct cu__rwmutex *)(void *)rw;
+}
+
+static void set_owner(struct cu__rwmutex *rw)
+{
+    store_relaxed(&rw->owner, cu_self());
+}
+
+/* Called with the stripe. */
+static uint64_t waiters_bit(const struct cu__rwmutex *rw)
+{
+    return rw->readers.first || rw->writers.first ? WAITERS : 0;
+}
+
+/* ---- those who let others in: with the stripe; who is let in goes into the chain ---- */
+
+struct let_in {
+    struct cu__chain chain;
+    int64_t now_ns, waited_ns; /* waited_ns: in sum, by those in the chain */
+};
+
+static void begin(struct let_in *l)
+{
+    *l = (struct let_in){.now_ns = cu_now()};
+    cu__chain_init(&l->chain);
+}
+
+static void let_one_in(struct let_in *l, struct cu__waiter *w, int result)
+{
+    w->result = result;
+    l->waited_ns += l->now_ns - w->tag;
+    cu__chain_add(&l->chain, w);
+}
+
+/* All readers that wait; what they add to the word. */
+static uint64_t let_readers_in(struct cu__rwmutex *rw, struct let_in *l)
+{
+    uint64_t readers = 0;
+    for (struct cu__waiter *w; (w = cu__waiters_pop(&rw->readers)); readers += READER) {
+        let_one_in(l, w, HANDED_OVER);
+    }
+    return readers;
+}
+
+/* The first writer; what it adds to the word. */
+static uint64_t let_writer_in(struct cu__rwmutex *rw, struct let_in *l, bool hand_over)
+{
+    struct cu__waiter *w = cu__waiters_pop(&rw->writers);
+    if (w == NULL) {
+        return 0;
+    }
+    hand_over |= w->value != NULL || l->now_ns - w->tag > STARVING_NS;
+    let_one_in(l, w, hand_over ? HANDED_OVER : TRY_AGAIN);
+    return hand_over ? WRITER : 0;
+}
+
+/* Without the stripe. */
+static void let_go(struct cu__rwmutex *rw, struct let_in *l)
+{
+    if (l->chain.first) {
+        cu__chain_wake(&l->chain);
+        if (EVENT_ON(RELEASED)) {
+            cu__emit_released(cu_self(), rw, l->waited_ns);
+        }
+    }
+}
+
+/* ---- waiting: with the stripe, which is given back ---- */
+
+static int wait_as_reader(struct cu__rwmutex *rw, struct cu__lock *stripe, int64_t since_ns)
+{
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
+    struct cu__wait why = {
+        .reason = COPPER_WAIT_RWMUTEX_RLOCK, .kind = COPPER_OBJECT_RWMUTEX, .object = rw};
+    self->tag = since_ns;
+    cu__waiters_add(&rw->readers, self);
+    return cu__wait(self, &why, stripe);
+}
+
+/* Who was there before goes to the head, and says with `value` whether it starves. */
+static int wait_as_writer(struct cu__rwmutex *rw, struct cu__lock *stripe, int64_t since_ns,
+                          bool was_there)
+{
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
+    struct cu__wait why = {
+        .reason = COPPER_WAIT_RWMUTEX_LOCK, .kind = COPPER_OBJECT_RWMUTEX, .object = rw};
+    self->tag = since_ns;
+    if (was_there) {
+        self->tag = cu_now();
+        self->value = self->tag - since_ns > STARVING_NS ? self : NULL;
+        cu__waiters_add_first(&rw->writers, self);
+    } else {
+        cu__waiters_add(&rw->writers, self);
+    }
+    return cu__wait(self, &why, stripe);
+}
+
+static void tell_contended(struct cu__rwmutex *rw, int64_t since_ns)
+{
+    if (EVENT_ON(CONTENDED)) {
+        cu__emit_contended(cu_self(), rw, cu_now() - since_ns);
+    }
+}
+
+/* ---- writers ---- */
+
+/* Called with the stripe. */
+static bool take_or_announce(struct cu__rwmutex *rw)
+{
+    uint64_t word = load_relaxed(&rw->word), wanted;
+    bool is_free;
+    do {
+        is_free = word < READER && !(word & WRITER);
+        wanted = is_free ? WRITER | waiters_bit(rw) : word | WAITERS;
+    } while (!cas_acquire(&rw->word, &word, wanted));
+    return is_free;
+}
+
+static noinline void lock_slowly(struct cu__rwmutex *rw)
+{
+    struct cu__lock *stripe = cu__stripe(rw);
+    int64_t since_ns = cu_now();
+    for (bool was_there = false;; was_there = true) {
+        cu__lock_take(stripe);
+        if (take_or_announce(rw)) {
+            cu__lock_drop(stripe);
+            break;
+        }
+        if (wait_as_writer(rw, stripe, since_ns, was_there) == HANDED_OVER) {
+            break;
+        }
+    }
+    tell_contended(rw, since_ns);
+}
+
+void cu_rwmutex_lock(cu_rwmutex *public)
+{
+    struct cu__rwmutex *rw = inside(public);
+    uint64_t word = 0;
+    if (unlikely(!cas_acquire(&rw->word, &word, WRITER))) {
+        lock_slowly(rw);
+    }
+    set_owner(rw);
+}
+
+bool cu_rwmutex_try_lock(cu_rwmutex *public)
+{
+    struct cu__rwmutex *rw = inside(public);
+    uint64_t word = 0;
+    if (!cas_acquire(&rw->word, &word, WRITER)) {
+        return false;
+    }
+    set_owner(rw);
+    return true;
+}
+
+static noinline void unlock_slowly(struct cu__rwmutex *rw)
+{
+    struct cu__lock *stripe = cu__stripe(rw);
+    struct let_in l;
+    begin(&l);
+    cu__lock_take(stripe);
+    uint64_t word = let_readers_in(rw, &l);
+    if (word == 0) {
+        word = let_writer_in(rw, &l, false);
+    }
+    /* nobody else changes the word of a writer; the last touch of the lock */
+    store_release(&rw->word, word | waiters_bit(rw));
+    cu__lock_drop(stripe);
+    let_go(rw, &l);
+}
+
+void cu_rwmutex_unlock(cu_rwmutex *public)
+{
+    struct cu__rwmutex *rw = inside(public);
+    uint64_t word = load_relaxed(&rw->word);
+    if (unlikely(!(word & WRITER))) {
+        cu__misuse("unlock of a rwmutex at %p that no writer holds", (void *)rw);
+    }
+    store_relaxed(&rw->owner, 0);
+    word = WRITER;
+    if (unlikely(!cas_release(&rw->word, &word, 0))) {
+        unlock_slowly(rw);
+    }
+}
+
+/* ---- readers ---- */
+
+bool cu_rwmutex_try_rlock(cu_rwmutex *public)
+{
+    struct cu__rwmutex *rw = inside(public);
+    uint64_t word = load_relaxed(&rw->word);
+    while (!(word & (WRITER | WAITERS))) {
+        if (cas_acquire(&rw->word, &word, word + READER)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static noinline void rlock_slowly(struct cu__rwmutex *rw)
+{
+    struct cu__lock *stripe = cu__stripe(rw);
+    int64_t since_ns = cu_now();
+    cu__lock_take(stripe);
+    uint64_t word = load_relaxed(&rw->word), wanted;
+    bool is_free;
+    do {
+        is_free = !(word & WRITER) && rw->writers.first == NULL;
+        wanted = is_free ? ((word & ~WAITERS) + READER) | waiters_bit(rw) : word | WAITERS;
+    } while (!cas_acquire(&rw->word, &word, wanted));
+    if (is_free) {
+        cu__lock_drop(stripe);
+    } else {
+        wait_as_reader(rw, stripe, since_ns);
+    }
+    tell_contended(rw, since_ns);
+}
+
+void cu_rwmutex_rlock(cu_rwmutex *public)
+{
+    if (unlikely(!cu_rwmutex_try_rlock(public))) {
+        rlock_slowly(inside(public));
+    }
+}
+
+/* The last reader leaves while others wait. Called with the stripe; nobody else changes the word.
+ */
+static void leave_to_others(struct cu__rwmutex *rw, struct let_in *l)
+{
+    uint64_t word = let_writer_in(rw, l, true);
+    if (word == 0) {
+        word = let_readers_in(rw, l); /* the writers before them gave up */
+    }
+    store_release(&rw->word, word | waiters_bit(rw));
+}
+
+static noinline void runlock_slowly(struct cu__rwmutex *rw)
+{
+    struct cu__lock *stripe = cu__stripe(rw);
+    struct let_in l;
+    begin(&l);
+    cu__lock_take(stripe);
+    for (uint64_t word = load_relaxed(&rw->word);;) {
+        if ((word & WAITERS) && word < 2 * READER) {
+            leave_to_others(rw, &l);
+            break;
+        }
+        if (cas_release(&rw->word, &word, word - READER)) {
+            break;
+        }
+    }
+    cu__lock_drop(stripe);
+    let_go(rw, &l);
+}
+
+void cu_rwmutex_runlock(cu_rwmutex *public)
+{
+    struct cu__rwmutex *rw = inside(public);
+    uint64_t word = load_relaxed(&rw->word);
+    do {
+        if (unlikely(word < READER)) {
+            cu__misuse("unlock of a rwmutex at %p that no reader holds", (void *)rw);
+        }
+        if (unlikely((word & WAITERS) && word < 2 * READER)) {
+            runlock_slowly(rw);
+            return;
+        }
+    } while (!cas_release(&rw->word, &word, word - READER));
+}
+
+_Static_assert(sizeof(struct cu__rwmutex) <= sizeof(cu_rwmutex), "the public size is fixed");
