@@ -19,6 +19,7 @@ endfunction()
 copper_pkgconfig(copper-runtime "stackful M:N coroutines for C")
 copper_pkgconfig(copper-proto "pprof profiles: build, merge, write, read")
 copper_pkgconfig(copper-profiler "sampling profiler serving /debug/pprof")
+copper_pkgconfig(copper-heap "wraps malloc for heap profiles")
 copper_pkgconfig(copper-leakcheck "finds stranded coroutines" copper-runtime)
 copper_pkgconfig(copper-cmocka "leak assertions in cmocka tests" copper-leakcheck cmocka)
 copper_pkgconfig(copper "profiling and leak detection for C"

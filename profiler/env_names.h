@@ -11,6 +11,7 @@
     X(FLIGHT)                                                                                      \
     X(FLIGHT_FILE)                                                                                 \
     X(FLIGHT_ON)                                                                                   \
+    X(HEAP_RATE)                                                                                   \
     X(HTTP)                                                                                        \
     X(LEAKCHECK)                                                                                   \
     X(MAXCOROUTINES)                                                                               \

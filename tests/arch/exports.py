@@ -8,11 +8,14 @@ import sys
 
 BUILD = os.environ["COPPER_BUILD"]
 INTERPOSED = {"pthread_create", "thrd_create", "dlclose"}
+ALLOCATOR = {"malloc", "calloc", "realloc", "reallocarray", "posix_memalign", "aligned_alloc",
+             "memalign", "valloc", "pvalloc", "free"}
 # library -> (names besides cu_*, our libraries it may need, other libraries it may need)
 LIBRARIES = {
     "runtime": (set(), set(), set()),
     "proto": (set(), set(), set()),
     "stacks": (set(), set(), {"libdw", "libelf", "libunwind-x86_64", "libunwind"}),
+    "heap": (ALLOCATOR, {"stacks", "runtime"}, set()),
     "profiler": (INTERPOSED, {"proto", "stacks", "runtime"}, {"libcivetweb"}),
     "leakcheck": (set(), {"runtime", "stacks"}, set()),
     "preload": (INTERPOSED, set(), set()),

@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 ROOT = os.environ["COPPER_SOURCE"]
-FOLDERS = ["runtime", "proto", "profiler", "profiler/stacks", "leakcheck"]
+FOLDERS = ["runtime", "proto", "profiler", "profiler/stacks", "profiler/heap", "leakcheck"]
 INCLUDES = [f"-I{ROOT}/{folder}/include" for folder in FOLDERS]
 
 
