@@ -245,6 +245,9 @@ static struct cu__g *look_nearby(struct cu__p *p)
         cu__netpoll_look();
         g = cu__pick(p);
     }
+    while (g == NULL && cu__replay_is_on() && cu__replay_advance(p)) {
+        g = cu__pick(p);
+    }
     return g;
 }
 

@@ -11,10 +11,15 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "replay.h"
+
 void cu__futex_wait(uint32_t *word, uint32_t expected, int64_t deadline_ns)
 {
     struct timespec at, *until = NULL;
     if (deadline_ns != COPPER_NO_DEADLINE) {
+        if (cu__replay_is_on() && cu__replay_is_here()) {
+            deadline_ns = cu__replay_real(deadline_ns);
+        }
         at = (struct timespec){.tv_sec = deadline_ns / 1000000000,
                                .tv_nsec = deadline_ns % 1000000000};
         until = &at;

@@ -25,6 +25,7 @@
 #include "gstate.h"
 #include "netpoll.h"
 #include "registry.h"
+#include "replay.h"
 #include "report.h"
 #include "runq.h"
 #include "spawn.h"
@@ -144,7 +145,7 @@ __attribute__((always_inline)) static inline struct cu__g *pick(struct cu__p *p)
         }
         if (likely(g == NULL)) {
             p->cause = COPPER_CAUSE_QUEUE;
-            g = cu__runq_get(p);
+            g = cu__replay_is_on() ? cu__replay_get(p) : cu__runq_get(p);
         }
         if (g == NULL) {
             p->cause = COPPER_CAUSE_GLOBAL;

@@ -29,6 +29,7 @@
 #include "futex.h"
 #include "netpoll.h"
 #include "registry.h"
+#include "replay.h"
 #include "report.h"
 #include "schedule.h"
 #include "service.h"
@@ -136,7 +137,8 @@ static int start_threads(struct cu__sched *s)
 
 static int prepare(struct cu__sched *s)
 {
-    s->procs = cu__config_procs();
+    cu__replay_configure();
+    s->procs = cu__replay_is_on() ? 1 : cu__config_procs();
     s->ps = aligned_alloc(64, s->procs * sizeof(*s->ps));
     s->ms = calloc(s->procs, sizeof(*s->ms));
     if (s->ps == NULL || s->ms == NULL) {
@@ -145,7 +147,7 @@ static int prepare(struct cu__sched *s)
     memset(s->ps, 0, s->procs * sizeof(*s->ps));
     for (uint32_t i = 0; i < s->procs; i++) {
         s->ps[i].index = i;
-        s->ps[i].random = 0x9E3779B97F4A7C15u * (i + 1);
+        s->ps[i].random = 0x9E3779B97F4A7C15u * (i + 1) ^ cu__replay.random;
         s->ps[i].timers.next_ns = COPPER_NO_WAKE;
     }
     cu__registry_limit(cu__config_coroutines());

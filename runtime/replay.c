@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: see replay.h.
+ *
+ * Design of time: workers, and so coroutines, have a clock that stands still but for two things.
+ * Each reading by a coroutine advances it by a fixed step, so that a loop that waits for a time
+ * ends; and when nothing is runnable it jumps to the next timer, so that sleeping takes no time and
+ * timers fire in the order of their deadlines whatever the machine does. While a worker sleeps,
+ * because only something from outside can go on, time passes as the real one. Plain threads keep
+ * the real clock; the two agree at the start.
+ */
+#include "replay.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "clock.h"
+#include "netpoll.h"
+#include "report.h"
+#include "runq.h"
+#include "schedule.h"
+#include "tls.h"
+
+#define READING_NS 1000
+
+struct cu__replay cu__replay;
+
+void cu__replay_configure(void)
+{
+    const char *text = secure_getenv("COPPER_SCHED_SEED");
+    char *end;
+    if (text == NULL || *text == 0) {
+        return;
+    }
+    errno = 0;
+    uint64_t seed = strtoull(text, &end, 0);
+    if (*end || errno || *text == '-') {
+        cu__complain("COPPER_SCHED_SEED=%s is not a number; nothing is replayed", text);
+        return;
+    }
+    cu__replay.random = (seed + 1) * 0x9E3779B97F4A7C15u;
+    store_relaxed(&cu__replay.now_ns, cu__real_now());
+    store_relaxed(&cu__replay.is_on, 1);
+}
+
+/* splitmix64: every seed is a good one */
+static uint64_t next_random(void)
+{
+    uint64_t z = cu__replay.random += 0x9E3779B97F4A7C15u;
+    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
+    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
+    return z ^ (z >> 31);
+}
+
+/* There is one P, so its owner is alone with the ring. */
+struct cu__g *cu__replay_get(struct cu__p *p)
+{
+    struct cu__g *next = swap_seq(&p->runnext, NULL);
+    if (next) {
+        cu__runq_put(p, next);
+    }
+    next = cu__global_get(p, COPPER_RUNQ_SIZE / 2);
+    if (next) {
+        cu__runq_put(p, next);
+    }
+    uint32_t head = load_relaxed(&p->head), count = p->tail - head;
+    if (count == 0) {
+        store_relaxed(&p->tick, p->tick - 1); /* how often a worker looks in vain is left to chance */
+        return NULL;
+    }
+    struct cu__g **first = &p->ring[head % COPPER_RUNQ_SIZE];
+    struct cu__g **chosen = &p->ring[(head + (uint32_t)(next_random() % count)) % COPPER_RUNQ_SIZE];
+    struct cu__g *g = load_relaxed(chosen);
+    store_relaxed(chosen, load_relaxed(first));
+    store_relaxed(&p->head, head + 1);
+    return g;
+}
+
+bool cu__replay_advance(struct cu__p *p)
+{
+    if (load_relaxed(&p->timers.counted) == 0 || cu__netpoll_is_awaited()) {
+        return false;
+    }
+    int64_t next_ns = load_relaxed(&p->timers.next_ns);
+    if (next_ns > load_relaxed(&cu__replay.now_ns)) {
+        store_relaxed(&cu__replay.now_ns, next_ns);
+    }
+    cu__timers_run(p, next_ns);
+    return true;
+}
+
+bool cu__replay_is_here(void)
+{
+    return cu__m() != NULL;
+}
+
+/* A worker without a P sleeps, or is about to. */
+static void pass_really(void)
+{
+    int64_t real_ns = cu__real_now();
+    if (cu__replay.real_ns) {
+        bump(&cu__replay.now_ns, real_ns - cu__replay.real_ns);
+    }
+    cu__replay.real_ns = real_ns;
+}
+
+int64_t cu__replay_now(void)
+{
+    const struct cu__m *m = cu__m();
+    if (m->p == NULL) {
+        pass_really();
+    } else {
+        cu__replay.real_ns = 0;
+        if (m->g) {
+            bump(&cu__replay.now_ns, READING_NS);
+        }
+    }
+    return load_relaxed(&cu__replay.now_ns);
+}
+
+int64_t cu__replay_real(int64_t deadline_ns)
+{
+    return cu__real_now() + (deadline_ns - cu__replay_now());
+}
+
+void cu__replay_after_fork(void)
+{
+    cu__replay = (struct cu__replay){.is_on = 0};
+}

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""COPPER_SCHED_SEED: the same seed does the same twice, seeds differ, and sleeping takes no time."""
+import os
+import subprocess
+import sys
+import time
+
+PROGRAM = sys.argv[1]
+SEEDS = 100
+
+
+def run(seed, **environment):
+    result = subprocess.run([PROGRAM], env={**os.environ, "COPPER_SCHED_SEED": str(seed), **environment},
+                            capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0 and result.stderr == "", (seed, result.returncode, result.stderr)
+    return result.stdout
+
+
+begin = time.monotonic()
+first = [run(seed) for seed in range(SEEDS)]
+elapsed = time.monotonic() - begin
+again = [run(seed, COPPER_MAXPROCS="2") for seed in range(SEEDS)]
+print(first[0], f"{len(set(first))} different outcomes of {SEEDS} seeds; {elapsed:.1f} s")
+changed = [seed for seed in range(SEEDS) if first[seed] != again[seed]]
+virtual = sum(int(line.split()[3]) for line in first) / 1000
+print(f"changed from one run to the next: {changed}; slept for {virtual:.0f} s")
+assert not changed
+assert len(set(first)) >= SEEDS // 2
+assert virtual > 10 * SEEDS / 10 and elapsed < virtual
+bad = subprocess.run([PROGRAM], env={**os.environ, "COPPER_SCHED_SEED": "x"}, capture_output=True,
+                     text=True, timeout=100)
+assert bad.returncode == 0, bad
+assert bad.stderr == "copper: COPPER_SCHED_SEED=x is not a number; nothing is replayed\n", bad.stderr
