@@ -9,8 +9,8 @@
  *
  * The object a claimed coroutine waits on may go away only after the coroutine was taken out of its
  * list. So it is described under the object's stripe, if the coroutine is still waiting then:
- *   - a channel is freed only by passing through its stripe, and only after who took the last
- * waiter out has returned, which includes having readied it: we would see PENDING;
+ *   - a channel, or a pool, is freed only by passing through its stripe, and only after who took
+ * the last waiter out has returned, which includes having readied it: we would see PENDING;
  *   - the others have no lock of their own: their waiters are taken out under the stripe, and we
  *     would see is_queued false.
  *
@@ -28,6 +28,7 @@
 #include "clock.h"
 #include "fd.h"
 #include "gstate.h"
+#include "pool.h"
 #include "registry.h"
 #include "schedule.h"
 #include "stack.h"
@@ -68,7 +69,11 @@ static void copy_facts(struct cu_object_info *out)
         out->count = cu__sem_units(load_relaxed(&((const struct cu__sem *)object)->word));
         break;
     case COPPER_OBJECT_WG:
+    case COPPER_OBJECT_GROUP:
         out->count = cu__wg_count(load_relaxed(&((const struct cu__wg *)object)->word));
+        break;
+    case COPPER_OBJECT_POOL:
+        cu__pool_describe(object, out);
         break;
     case COPPER_OBJECT_FD:
         out->cap = (uint64_t)((const struct cu__fd *)object)->number;

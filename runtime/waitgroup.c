@@ -78,7 +78,7 @@ void cu_wg_done(cu_wg *wg)
     cu_wg_add(wg, -1);
 }
 
-void cu_wg_wait(cu_wg *public)
+void cu__wg_wait(cu_wg *public, const struct cu__wait *why)
 {
     struct cu__wg *wg = inside(public);
     uint64_t word = load_acquire(&wg->word);
@@ -87,7 +87,6 @@ void cu_wg_wait(cu_wg *public)
     }
     struct cu__lock *stripe = cu__stripe(wg);
     struct cu__waiter thread_one, *self;
-    struct cu__wait why = {.reason = COPPER_WAIT_WG_WAIT, .kind = COPPER_OBJECT_WG, .object = wg};
     cu__lock_take(stripe);
     do {
         if (cu__wg_count(word) == 0) {
@@ -97,7 +96,18 @@ void cu_wg_wait(cu_wg *public)
     } while (!cas_seq(&wg->word, &word, word | WAITERS));
     self = cu__waiter_init(&thread_one, NULL);
     cu__waiters_add(&wg->waiters, self);
-    cu__wait(self, &why, stripe);
+    cu__wait(self, why, stripe);
+}
+
+void cu_wg_wait(cu_wg *wg)
+{
+    struct cu__wait why = {.reason = COPPER_WAIT_WG_WAIT, .kind = COPPER_OBJECT_WG, .object = wg};
+    cu__wg_wait(wg, &why);
+}
+
+int32_t cu__wg_active(const cu_wg *wg)
+{
+    return cu__wg_count(load_acquire(&((const struct cu__wg *)(const void *)wg)->word));
 }
 
 cu_id cu_wg_go_site(cu_wg *wg, void (*fn)(void *), void *arg, const struct cu_site *site)

@@ -4,9 +4,11 @@
  * runtime_cases.py knows how each must end and what it must say.
  */
 #include <copper/chan.h>
+#include <copper/errgroup.h>
 #include <copper/go.h>
 #include <copper/inspect.h>
 #include <copper/label.h>
+#include <copper/pool.h>
 #include <copper/sync.h>
 #include <copper/time.h>
 #include <errno.h>
@@ -225,6 +227,34 @@ static int once_in_itself(void)
 {
     cu_once once = {0};
     cu_once_do(&once, once_again, &once);
+    return 0;
+}
+
+static void free_own_pool(void *pool)
+{
+    cu_pool_free(pool);
+}
+
+static int pool_frees_itself(void)
+{
+    cu_pool *pool = cu_pool_new(1, 0);
+    cu_pool_submit(pool, free_own_pool, pool);
+    cu_pool_drain(pool);
+    return 0;
+}
+
+static int sleep_a_while(void *unused)
+{
+    (void)unused;
+    cu_sleep(COPPER_SEC);
+    return 0;
+}
+
+static int limit_of_running(void)
+{
+    cu_group group = {0};
+    cu_group_go(&group, sleep_a_while, NULL);
+    cu_group_set_limit(&group, 3);
     return 0;
 }
 
@@ -676,6 +706,8 @@ static const struct {
     {"wunlock_rlocked", wunlock_rlocked},
     {"sem_over_limit", sem_over_limit},
     {"once_in_itself", once_in_itself},
+    {"pool_frees_itself", pool_frees_itself},
+    {"limit_of_running", limit_of_running},
     {"exit_in_main", exit_in_main},
     {"exit_in_thread", exit_in_thread},
     {"last_reference", last_reference},

@@ -34,6 +34,8 @@ CASES = {
                        {}, ""),
     "once_in_itself": ({ABRT}, r"copper: cu_once_do called from its own function, for the once at 0x", {},
                        ""),
+    "pool_frees_itself": ({ABRT}, r"copper: cu_pool_free called from a job of the pool itself", {}, ""),
+    "limit_of_running": ({ABRT}, r"copper: limit of the error group at 0x\w+ changed while 1 of", {}, ""),
     "exit_in_main": ({ABRT}, r"copper: cu_exit called in the main coroutine", {}, ""),
     "exit_in_thread": ({ABRT}, r"copper: cu_exit called on a plain thread", {}, ""),
     "last_reference": ({0}, r"copper: the last reference to channel \(cap 0, made at \S+\) was "

@@ -9,11 +9,13 @@
 #include <copper/blocking.h>
 #include <copper/chan.h>
 #include <copper/debug.h>
+#include <copper/errgroup.h>
 #include <copper/go.h>
 #include <copper/hooks.h>
 #include <copper/inspect.h>
 #include <copper/io.h>
 #include <copper/label.h>
+#include <copper/pool.h>
 #include <copper/sync.h>
 #include <copper/time.h>
 

@@ -50,7 +50,8 @@ struct cu_labels;
     X(CTX_DONE, "context done")                                                                    \
     X(GROUP_WAIT, "errgroup wait")                                                                 \
     X(POOL_SUBMIT, "pool submit")                                                                  \
-    X(POOL_IDLE, "pool worker idle")
+    X(POOL_IDLE, "pool worker idle")                                                               \
+    X(POOL_DRAIN, "pool drain")
 
 enum cu_wait_reason {
 #define COPPER_WAIT_ENUM(name, text) COPPER_WAIT_##name,
@@ -65,13 +66,13 @@ const char *cu_wait_reason_text(enum cu_wait_reason reason);
 /* Why a coroutine that became ready waited for a P: told with `running`. Suffix, text as shown in
  * the `cause` label of the schedule profile. */
 #define COPPER_READY_CAUSES(X)                                                                     \
-    X(QUEUE, "queue")              /* local queue, runnext included */                             \
+    X(QUEUE, "queue") /* local queue, runnext included */                                          \
     X(GLOBAL, "global queue")                                                                      \
-    X(STOLEN, "stolen")            /* taken from another P's queue */                              \
-    X(NO_WORKER, "no idle worker") /* a sleeping worker had to be woken for it */                  \
-    X(HANDOFF, "hand-off")         /* its P was taken from who ran there */                        \
+    X(STOLEN, "stolen")             /* taken from another P's queue */                             \
+    X(NO_WORKER, "no idle worker")  /* a sleeping worker had to be woken for it */                 \
+    X(HANDOFF, "hand-off")          /* its P was taken from who ran there */                       \
     X(SYSCALL, "back from syscall") /* it lost its P in a blocking call, and waited for one */     \
-    X(PREEMPTED, "preempted")      /* it lost its P while it computed, and waited for one */
+    X(PREEMPTED, "preempted")       /* it lost its P while it computed, and waited for one */
 
 enum cu_ready_cause {
 #define COPPER_CAUSE_ENUM(name, text) COPPER_CAUSE_##name,
@@ -117,8 +118,8 @@ struct cu_resume {
     const struct cu_labels *labels; /* its labels */
     const struct cu_site *site;     /* its spawn site; NULL: unknown */
     void (*entry)(void *);
-    struct cu_saved_regs regs;      /* where it stopped; pc 0: it never ran */
-    uint64_t stack_lo, stack_hi;    /* its usable stack, [lo, hi); 0, 0: it never ran */
+    struct cu_saved_regs regs;   /* where it stopped; pc 0: it never ran */
+    uint64_t stack_lo, stack_hi; /* its usable stack, [lo, hi); 0, 0: it never ran */
 };
 
 /* Any member may be NULL. g is the coroutine's id, p the P's index, now a cu_now() value.
@@ -144,7 +145,8 @@ struct cu_hooks {
      * those that this lets go on have waited, in sum: the delay that the holder is to blame for. */
     void (*released)(void *tool, int64_t now, cu_id g, const void *object, int64_t waited_ns);
     /* An announced blocking call begins and ends: cu_syscall_enter/exit, cu_blocking, the wrapped
-     * calls. p of end: -1 when the P was lost meanwhile; then `running` follows once there is one. */
+     * calls. p of end: -1 when the P was lost meanwhile; then `running` follows once there is one.
+     */
     void (*syscall_begin)(void *tool, int64_t now, cu_id g, int p);
     void (*syscall_end)(void *tool, int64_t now, cu_id g, int p);
     /* P p was taken from g, which goes on on its thread `tid` without one. On any thread. */
