@@ -105,9 +105,12 @@ bool cu__runq_is_empty(struct cu__p *p)
     }
 }
 
-/* Copies half of victim's ring to the end of p's, without publishing it. Returns how many. */
+/* Copies half of victim's ring to the end of p's, as far as there is room, without publishing it.
+ * Returns how many. A thief's ring is mostly empty, but not always: timers that it ran on its way may
+ * have filled it. */
 static uint32_t grab(struct cu__p *p, struct cu__p *victim)
 {
+    uint32_t room = COPPER_RUNQ_SIZE - (p->tail - load_acquire(&p->head));
     for (;;) {
         uint32_t head = load_acquire(&victim->head);
         uint32_t tail = load_acquire(&victim->tail); /* pairs with the store in put */
@@ -119,6 +122,7 @@ static uint32_t grab(struct cu__p *p, struct cu__p *victim)
         if (count > COPPER_RUNQ_SIZE / 2) {
             continue; /* head and tail were not of one moment */
         }
+        count = count < room ? count : room;
         for (uint32_t i = 0; i < count; i++) {
             struct cu__g *g = load_relaxed(&victim->ring[(head + i) % COPPER_RUNQ_SIZE]);
             store_relaxed(&p->ring[(p->tail + i) % COPPER_RUNQ_SIZE], g);
@@ -131,7 +135,6 @@ static uint32_t grab(struct cu__p *p, struct cu__p *victim)
 
 struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next, uint32_t *count)
 {
-    /* p's ring is empty: a thief has run out of work, so there is room for half a ring */
     uint32_t got = grab(p, victim);
     *count = got;
     if (got) {
