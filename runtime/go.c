@@ -52,7 +52,7 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
 {
     const struct cu_go_options *o = spawn->options;
     g->arg = spawn->arg;
-    g->wg = spawn->wg;
+    store_relaxed(&g->wg, spawn->wg);
     g->stack_class = (uint8_t)spawn->stack_class;
     g->saved_errno = 0;
     g->syscall_depth = 0;

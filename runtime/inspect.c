@@ -115,6 +115,7 @@ static void describe(const struct cu__g *g, struct cu_g_info *out)
     out->origin = load_acquire(&g->origin); /* pairs with fill_in: what it points to is there */
     out->labels = load_acquire(&g->labels);
     out->scope = load_relaxed(&g->scope_id);
+    out->joins = load_relaxed(&g->wg);
     out->is_daemon = load_relaxed(&g->is_daemon);
     out->is_main = load_relaxed(&g->is_main);
     out->since_ns = load_relaxed(&g->since_ns);

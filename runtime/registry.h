@@ -17,6 +17,12 @@
 extern hidden struct cu__g *cu__registry_chunks[COPPER_CHUNKS];
 extern hidden uint32_t cu__registry_used;
 
+/* The slot of an id that was once given. */
+static inline uint32_t cu__registry_index(cu_id id)
+{
+    return (uint32_t)((id - 1) % (cu_id)COPPER_COROUTINES_MAX);
+}
+
 /* A dead slot with its next id set; NULL and *error = -ENOMEM or -EAGAIN. p may be NULL. */
 struct cu__g *cu__registry_take(struct cu__p *p, int *error);
 /* The slot of a coroutine that ended. */

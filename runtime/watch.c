@@ -63,6 +63,18 @@ static void rest(bool is_heeded, int64_t until_ns)
     }
 }
 
+/* Circles of coroutines, for at most a hundredth of the time. */
+static void look_for_cycles(void)
+{
+    static int64_t not_before_ns;
+    int64_t begin_ns = cu_now();
+    if (begin_ns >= not_before_ns) {
+        cu_deadlocks_check(STDERR_FILENO);
+        int64_t end_ns = cu_now();
+        not_before_ns = end_ns + 100 * (end_ns - begin_ns);
+    }
+}
+
 static int64_t at_most(int64_t a, int64_t b)
 {
     return a < b ? a : b;
@@ -83,6 +95,9 @@ static void *watch(void *unused)
             __atomic_fetch_and(&cu__watch_word, ~(uint32_t)COPPER_WATCH_IDLE, __ATOMIC_SEQ_CST);
         }
         enum cu__deadlock_look look = cu__deadlock_look();
+        if (look != COPPER_LOOK_DEAD && cu__deadlock_is_wanted()) {
+            look_for_cycles();
+        }
         pause_ns = at_most(2 * pause_ns, LONG_PAUSE_NS);
         again_ns = period_ns ? cu_now() + period_ns : COPPER_NO_DEADLINE;
         if (look == COPPER_LOOK_FOREIGN) {

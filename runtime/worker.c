@@ -24,6 +24,7 @@
 
 #include "barrier.h"
 #include "clock.h"
+#include "cycles.h"
 #include "events.h"
 #include "fd.h"
 #include "futex.h"

@@ -277,6 +277,167 @@ static int origins_repeat(void)
     return cu_run(run_nest, NULL);
 }
 
+/* ---- cycles ---- */
+
+static cu_mutex locks[3];
+static cu_wg circle;
+
+/* Takes the lock of its number, then the next one. */
+static void take_two(void *arg)
+{
+    uintptr_t i = (uintptr_t)arg;
+    cu_mutex_lock(&locks[i]);
+    cu_sleep(20 * COPPER_MS);
+    cu_mutex_lock(&locks[(i + 1) % 3]);
+    cu_mutex_unlock(&locks[(i + 1) % 3]);
+    cu_mutex_unlock(&locks[i]);
+}
+
+static int run_locks(void *count)
+{
+    for (uintptr_t i = 0; i < (uintptr_t)count; i++) {
+        cu_go(take_two, (void *)i);
+    }
+    for (int i = 0; i < 4; i++) {
+        cu_sleep(60 * COPPER_MS);
+        int found = cu_deadlocks_check(STDOUT_FILENO);
+        printf("found %d\n", found);
+        fflush(stdout);
+    }
+    return 0;
+}
+
+static int cycle_of_locks(void)
+{
+    return cu_run(run_locks, (void *)3);
+}
+
+/* Two of three: the third lock is free, so they end. */
+static int no_cycle_of_locks(void)
+{
+    return cu_run(run_locks, (void *)2);
+}
+
+static void want_lock(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&locks[0]);
+}
+
+static void join_with_lock(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&locks[0]);
+    cu_wg_go(&circle, want_lock, NULL);
+    cu_wg_wait(&circle);
+}
+
+static void end_with_lock(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&locks[1]);
+}
+
+static void want_ended(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&locks[1]);
+}
+
+static void lose_with_lock(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&locks[2]);
+    cu_recv(NULL, NULL);
+}
+
+static void want_lost(void *unused)
+{
+    (void)unused;
+    cu_mutex_lock(&locks[2]);
+}
+
+static int run_three(void *unused)
+{
+    (void)unused;
+    cu_go(join_with_lock, NULL);
+    cu_go(end_with_lock, NULL);
+    cu_go(lose_with_lock, NULL);
+    cu_sleep(20 * COPPER_MS);
+    cu_go(want_ended, NULL);
+    cu_go(want_lost, NULL);
+    cu_sleep(100 * COPPER_MS);
+    int found = cu_deadlocks_check(STDOUT_FILENO);
+    check(cu_deadlocks_check(STDOUT_FILENO) == 0);
+    printf("found %d\n", found);
+    return 0;
+}
+
+static int cycles_of_other_kinds(void)
+{
+    return cu_run(run_three, NULL);
+}
+
+static void churn(void *arg)
+{
+    uintptr_t i = (uintptr_t)arg;
+    for (;;) { /* in one order, so never in a circle */
+        cu_mutex_lock(&locks[i % 2]);
+        cu_mutex_lock(&locks[2]);
+        cu_yield();
+        cu_mutex_unlock(&locks[2]);
+        cu_mutex_unlock(&locks[i % 2]);
+    }
+}
+
+static void hold_long(void *unused)
+{
+    (void)unused;
+    for (;;) {
+        cu_mutex_lock(&locks[2]);
+        cu_sleep(70 * COPPER_MS);
+        cu_mutex_unlock(&locks[2]);
+        cu_yield();
+    }
+}
+
+static int run_churn(void *unused)
+{
+    (void)unused;
+    for (uintptr_t i = 0; i < 40; i++) {
+        cu_go(churn, (void *)i);
+    }
+    cu_go(hold_long, NULL);
+    for (int64_t until = cu_now() + 2 * COPPER_SEC; cu_now() < until;) {
+        check(cu_deadlocks_check(STDOUT_FILENO) == 0);
+        cu_sleep(COPPER_MS);
+    }
+    return 0;
+}
+
+static int no_cycle_in_churn(void)
+{
+    return cu_run(run_churn, NULL);
+}
+
+/* The watch thread says it while a sleeper keeps the program alive. */
+static int run_watched(void *unused)
+{
+    (void)unused;
+    for (uintptr_t i = 0; i < 3; i++) {
+        cu_go(take_two, (void *)i);
+    }
+    for (int i = 0; i < 60; i++) {
+        cu_sleep(50 * COPPER_MS);
+    }
+    return 0;
+}
+
+static int cycle_is_noticed(void)
+{
+    return cu_run(run_watched, NULL);
+}
+
 static const struct {
     const char *name;
     int (*run)(void);
@@ -294,6 +455,11 @@ static const struct {
     {"dump", dump},
     {"dump_quit", dump_quit},
     {"origins_repeat", origins_repeat},
+    {"cycle_of_locks", cycle_of_locks},
+    {"no_cycle_of_locks", no_cycle_of_locks},
+    {"cycles_of_other_kinds", cycles_of_other_kinds},
+    {"no_cycle_in_churn", no_cycle_in_churn},
+    {"cycle_is_noticed", cycle_is_noticed},
 };
 
 int main(int argc, char **argv)

@@ -37,6 +37,23 @@ CASES = {
              r"\n\Z"),
     "origins_repeat": (0, NOTHING, {}, ""),
 }
+HELD = r"  coroutine \d+ waits for a lock held by coroutine \d+"
+CIRCLE = (r"copper: deadlock: coroutines wait for each other\n(" + HELD + r"\n){3}\n"
+          r"(coroutine \d+ \[sync.Mutex.Lock\].*held by coroutine \d+\)\"\}:\n  .*\ncreated by \w+ in .*\n"
+          r"\t.*debug_cases\.c:\d+\n\n){3}")
+CASES.update({
+    # found once, by the program's own look or by the runtime's
+    "cycle_of_locks": (0, r"", {"COPPER_DEADLOCK": "off"}, r"\A(found 0\n)*" + CIRCLE
+                       + r"found 1\n(found 0\n)*\Z"),
+    "no_cycle_of_locks": (0, NOTHING, {}, r"\A(found 0\n){4}\Z"),
+    "cycles_of_other_kinds": (
+        0, r"", {"COPPER_DEADLOCK": "off"},
+        r"(?s)\A(?=.*wait for each other\n(?=.*  coroutine \d+ waits for the end of coroutine \d+\n)"
+        r"(?=.*" + HELD + r"\n))(?=.*never go on\n" + HELD + r", which has ended\n)"
+        r"(?=.*never go on\n" + HELD + r", which waits for ever\n).*found 3\n\Z"),
+    "no_cycle_in_churn": (0, NOTHING, {}, NOTHING),
+    "cycle_is_noticed": (0, r"\A" + CIRCLE + r"\Z", {}, ""),
+})
 SPECIAL = ["report_hangs", "off_hangs", "dump_quit", "bad_values"]
 # clang's thread sanitizer has a thread of its own, which might wake somebody for all we know
 NOT_UNDER = {"thread": {"dead", "dead_thread", "dead_without_coroutines", "dead_when_thread_ends",

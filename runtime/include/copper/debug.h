@@ -35,6 +35,16 @@ extern "C" {
  * number written. */
 int64_t cu_dump(int fd);
 
+/* Looks for coroutines that wait for each other in a circle of mutexes, rwmutexes and wait groups,
+ * or for one that has ended or waits for ever, while the rest of the program goes on. Writes each
+ * that was not reported before, with its coroutines, to a descriptor. Certain if locks are given
+ * back by who took them; what waits for a channel, a condition or a semaphore is never judged. Only
+ * waits older than 50 ms count. From coroutines and plain threads; blocks its thread; 0.2 us for
+ * each coroutine. Returns how many were written, or -ENOMEM. The runtime does it by itself, to
+ * standard error, when all its threads are idle, and every second with COPPER_DEADLOCK=report; not
+ * with COPPER_DEADLOCK=off. */
+int cu_deadlocks_check(int fd);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

@@ -106,6 +106,7 @@ struct cu_g_info {
     struct cu_saved_regs regs;
     uint64_t stack_lo, stack_hi; /* usable stack, [lo, hi) */
     const struct cu_origin *origin; /* NULL: unknown */
+    const void *joins;              /* the wait group its end counts in (cu_wg_go); NULL: none */
     int32_t tid;                 /* RUNNING: the thread it was seen on; 0: between two */
     int32_t p;                   /* ... and the index of its P; -1: none */
 };
