@@ -39,6 +39,7 @@
 #include "clock.h"
 #include "report.h"
 #include "schedule.h"
+#include "stack_use.h"
 
 #ifndef MADV_GUARD_INSTALL
 #define MADV_GUARD_INSTALL 102
@@ -303,6 +304,10 @@ void cu__stack_attach(struct cu__p *p, struct cu__g *g)
     stack->next = NULL;
     stack->is_cold = false;
     store_release(&g->stack, stack); /* pairs with inspectors' loads: lo and hi are there */
+    g->is_measured = false;
+    if (unlikely(p->census_left-- == 0)) {
+        cu__census_begin(p, g);
+    }
     g->has_canary = stack->guard == COPPER_GUARD_CANARY;
     if (unlikely(g->has_canary)) {
         *(uint64_t *)(void *)stack->lo = CANARY;
@@ -452,6 +457,9 @@ void cu__stack_detach(struct cu__p *p, struct cu__g *g)
 {
     struct cu__stack *stack = g->stack;
     uint32_t class = stack->class;
+    if (unlikely(g->is_measured)) {
+        cu__census_end(g);
+    }
 #if COPPER_WITH_TSAN
     __tsan_destroy_fiber(g->context.fiber);
 #endif
@@ -499,6 +507,7 @@ const char *cu__stack_guard_mode(void)
 void cu__stack_configure(void)
 {
     const char *wanted = secure_getenv("COPPER_STACK_GUARD");
+    cu__census_configure();
     if (wanted == NULL || *wanted == 0 || strcmp(wanted, "auto") == 0) {
         return;
     }

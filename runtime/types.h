@@ -155,6 +155,7 @@ struct cu__g {
     uint8_t stack_class;
     bool has_name;                 /* owner */
     bool has_canary;               /* owner; its stack has no guard pages */
+    bool is_measured;              /* owner; for the census of stacks */
     bool is_daemon, is_main;       /* any */
     bool owes;                     /* owner; at_end is not empty */
     int64_t run_ns;                /* any; time on a P while somebody counts */
@@ -212,6 +213,7 @@ struct cu__p {
     struct cu__stack *stacks;  /* owner: warm stacks of the default size */
     struct cu__g *free_gs;     /* owner */
     uint32_t stacks_count, stack_credits, free_gs_count, trim_tick; /* owner */
+    uint32_t census_left;  /* owner; stacks to hand out until one is measured */
     int64_t busy_since_ns; /* any: when it last found work; 0 while idle */
     struct cu__counters counters;
     struct cu__p *next_idle; /* lock: sched.lock */

@@ -29,10 +29,12 @@
 #include "deadlock.h"
 #include "futex.h"
 #include "report.h"
+#include "stack_use.h"
 
 #define FIRST_PAUSE_NS (20 * COPPER_MS)
 #define BUSY_PAUSE_NS  (640 * COPPER_MS) /* the longest between two looks that were asked for */
 #define LONG_PAUSE_NS  (10 * COPPER_SEC) /* the longest between two that were not */
+#define TIDY_PAUSE_NS  (1200 * COPPER_MS)
 #define STACK_BYTES    (1u << 20)
 
 uint32_t cu__watch_word;
@@ -63,16 +65,22 @@ static void rest(bool is_heeded, int64_t until_ns)
     }
 }
 
-/* Circles of coroutines, for at most a hundredth of the time. */
-static void look_for_cycles(void)
+/* What can wait until there is time: for at most a hundredth of it. Returns when to come again. */
+static int64_t do_chores(void)
 {
     static int64_t not_before_ns;
     int64_t begin_ns = cu_now();
-    if (begin_ns >= not_before_ns) {
-        cu_deadlocks_check(STDERR_FILENO);
-        int64_t end_ns = cu_now();
-        not_before_ns = end_ns + 100 * (end_ns - begin_ns);
+    bool again = true;
+    if (begin_ns < not_before_ns) {
+        return not_before_ns;
     }
+    if (cu__deadlock_is_wanted()) {
+        cu_deadlocks_check(STDERR_FILENO);
+    }
+    cu__stacks_tidy(&again);
+    int64_t end_ns = cu_now();
+    not_before_ns = end_ns + 100 * (end_ns - begin_ns);
+    return again ? end_ns + TIDY_PAUSE_NS : COPPER_NO_DEADLINE;
 }
 
 static int64_t at_most(int64_t a, int64_t b)
@@ -95,11 +103,9 @@ static void *watch(void *unused)
             __atomic_fetch_and(&cu__watch_word, ~(uint32_t)COPPER_WATCH_IDLE, __ATOMIC_SEQ_CST);
         }
         enum cu__deadlock_look look = cu__deadlock_look();
-        if (look != COPPER_LOOK_DEAD && cu__deadlock_is_wanted()) {
-            look_for_cycles();
-        }
+        int64_t chores_ns = look == COPPER_LOOK_DEAD ? COPPER_NO_DEADLINE : do_chores();
         pause_ns = at_most(2 * pause_ns, LONG_PAUSE_NS);
-        again_ns = period_ns ? cu_now() + period_ns : COPPER_NO_DEADLINE;
+        again_ns = at_most(chores_ns, period_ns ? cu_now() + period_ns : COPPER_NO_DEADLINE);
         if (look == COPPER_LOOK_FOREIGN) {
             again_ns = at_most(again_ns, cu_now() + pause_ns);
         } else {

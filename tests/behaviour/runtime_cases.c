@@ -132,6 +132,11 @@ static int overflow_canary(void)
     return cu_run(run_canary, NULL);
 }
 
+static int guard_canary(void)
+{
+    return cu_run(run_canary, NULL);
+}
+
 __attribute__((no_sanitize("undefined"))) static int run_null(void *unused)
 {
     (void)unused;
@@ -696,6 +701,10 @@ static const struct {
     {"overflow_printer", overflow_printer},
     {"overflow_mprotect", overflow_mprotect},
     {"overflow_canary", overflow_canary},
+    {"guard_madvise", overflow},
+    {"guard_mprotect", overflow},
+    {"guard_canary", guard_canary},
+    {"guard_unknown", print_procs},
     {"null_dereference", null_dereference},
     {"chained_handler", chained_handler},
     {"close_twice", close_twice},

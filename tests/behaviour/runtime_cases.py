@@ -21,6 +21,11 @@ CASES = {
     "overflow_printer": (DEADLY, r"needs more than its 256 KiB.*\nPRINTED\n", {}, ""),
     "overflow_mprotect": (DEADLY, r"needs more than its 256 KiB", {}, ""),
     "overflow_canary": ({ABRT}, r"needs more than its 256 KiB", {}, ""),
+    "guard_madvise": (DEADLY, r"needs more than its 256 KiB", {"COPPER_STACK_GUARD": "madvise"}, ""),
+    "guard_mprotect": (DEADLY, r"needs more than its 256 KiB", {"COPPER_STACK_GUARD": "mprotect"}, ""),
+    "guard_canary": ({ABRT}, r"needs more than its 256 KiB", {"COPPER_STACK_GUARD": "canary"}, ""),
+    "guard_unknown": ({0}, r"\Acopper: COPPER_STACK_GUARD=fence is not one of madvise, mprotect, "
+                      r"canary, auto; using auto\n\Z", {"COPPER_STACK_GUARD": "fence"}, ""),
     "null_dereference": (DEADLY, r"\A(?!copper:)", {}, ""),
     "chained_handler": ({42}, NOTHING, {}, ""),
     "close_twice": ({ABRT}, r"copper: close of closed channel 'jobs' \(cap 3, made at "
@@ -60,10 +65,10 @@ BAD_PROCS = ["x", "0", "-1", "257", "2x", ""]
 # starts no threads in a forked child, or (address) leaves its allocator locked there for ever when
 # another thread allocated at the moment of the fork.
 NOT_UNDER = {
-    "address": {"no_address_space", "overflow_canary", "overflow_mprotect",
+    "address": {"no_address_space", "overflow_canary", "overflow_mprotect", "guard_canary",
                 "fork_in_thread", "fork_in_coroutine"},
-    "thread": {"no_address_space", "overflow_canary", "overflow_mprotect", "parked_100k",
-               "fork_in_thread", "fork_in_coroutine"},
+    "thread": {"no_address_space", "overflow_canary", "overflow_mprotect", "guard_canary",
+               "parked_100k", "fork_in_thread", "fork_in_coroutine"},
 }
 
 

@@ -20,6 +20,7 @@
 #define COPPER_DEBUG_H
 
 #include <copper/go.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #ifdef __cplusplus
@@ -44,6 +45,21 @@ int64_t cu_dump(int fd);
  * standard error, when all its threads are idle, and every second with COPPER_DEADLOCK=report; not
  * with COPPER_DEADLOCK=off. */
 int cu_deadlocks_check(int fd);
+
+/* How much stack the coroutines of one spawn site and function used, of those that ended and were
+ * measured: one in 512, or one in COPPER_STACK_CENSUS (1: every one, 0: none). Exact to a page. For
+ * choosing cu_go_options.stack_size. */
+struct cu_stack_use {
+    uint32_t size;              /* sizeof(struct cu_stack_use) of the runtime */
+    const struct cu_site *site; /* NULL: unknown */
+    void (*entry)(void *);
+    uint64_t measured;    /* coroutines */
+    uint64_t peak_bytes;  /* the most that one of them used */
+    uint64_t stack_bytes; /* what it may use */
+};
+/* Calls visit for each until it returns false. Any context but signal handlers. Returns how many.
+ */
+int64_t cu_stack_census_each(bool (*visit)(const struct cu_stack_use *use, void *arg), void *arg);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
