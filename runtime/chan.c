@@ -331,3 +331,8 @@ void cu__chan_describe(const struct cu_chan *c, struct cu_object_info *out)
     memcpy(out->name, c->name, sizeof(out->name));
     cu__lock_drop((struct cu__lock *)(uintptr_t)&c->lock);
 }
+
+size_t cu__chan_value_size(const struct cu_chan *c)
+{
+    return c->size;
+}

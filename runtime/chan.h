@@ -11,5 +11,7 @@
 
 /* Fills in what is known of the channel; called while a waiter keeps it alive (inspect.c). */
 void cu__chan_describe(const struct cu_chan *c, struct cu_object_info *out);
+/* The size it was made with. */
+size_t cu__chan_value_size(const struct cu_chan *c);
 
 #endif

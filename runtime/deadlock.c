@@ -46,6 +46,12 @@ void cu__deadlock_release(void)
     sub_seq(&held, 1);
 }
 
+/* Who held it is not in the child. */
+void cu__deadlock_after_fork(void)
+{
+    held = 0;
+}
+
 bool cu__deadlock_is_wanted(void)
 {
     const char *value = secure_getenv("COPPER_DEADLOCK");

@@ -23,5 +23,6 @@ int64_t cu__deadlock_period_ns(void);
  * until it is taken back nothing is reported. */
 void cu__deadlock_hold(void);
 void cu__deadlock_release(void);
+void cu__deadlock_after_fork(void);
 
 #endif

@@ -38,6 +38,9 @@ int cu__accept_until(int fd, struct sockaddr *address, socklen_t *length,
                      const struct cu__until *until);
 int cu__connect_until(int fd, const struct sockaddr *address, socklen_t length,
                       const struct cu__until *until);
+/* net.c */
+int cu__dial_until(const char *network, const char *address, const struct cu__until *until);
+
 int cu__poll_until(struct pollfd *fds, nfds_t count, const struct cu__until *until);
 
 #endif

@@ -25,10 +25,12 @@
 #include "barrier.h"
 #include "clock.h"
 #include "cycles.h"
+#include "deadlock.h"
 #include "events.h"
 #include "fd.h"
 #include "futex.h"
 #include "netpoll.h"
+#include "notify.h"
 #include "registry.h"
 #include "replay.h"
 #include "report.h"
@@ -175,7 +177,9 @@ static void after_fork(void)
     cu__inspect_after_fork();
     cu__service_after_fork();
     cu__watch_after_fork();
+    cu__deadlock_after_fork();
     cu__netpoll_after_fork();
+    cu__notify_after_fork();
     cu__fd_after_fork();
 }
 

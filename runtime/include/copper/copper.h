@@ -15,7 +15,9 @@
 #include <copper/inspect.h>
 #include <copper/io.h>
 #include <copper/label.h>
+#include <copper/net.h>
 #include <copper/pool.h>
+#include <copper/signal.h>
 #include <copper/sync.h>
 #include <copper/time.h>
 
