@@ -64,7 +64,7 @@ static void take_p(struct cu__m *m, struct cu__p *p)
     struct cu__m *nobody = NULL;
     bool is_ours = cas_seq(&p->owner, &nobody, m);
     cu_assert(is_ours);
-    m->p = p;
+    store_relaxed(&m->p, p); /* inspectors look */
     if (EVENT_ON(P_STARTED)) {
         cu__emit_p_started((int)p->index, m->tid);
     }
@@ -77,7 +77,7 @@ static void give_p(struct cu__m *m)
     if (EVENT_ON(P_STOPPED)) {
         cu__emit_p_stopped((int)p->index);
     }
-    m->p = NULL;
+    store_relaxed(&m->p, NULL);
     bool was_ours = cas_seq(&p->owner, &owner, NULL);
     cu_assert(was_ours);
 }

@@ -232,6 +232,8 @@ func main() {
 		sleepMany(or(100000))
 	case "steal_latency":
 		stealLatency(or(2000))
+	case "netpoll_echo":
+		netpollEcho(or(200000))
 	case "park_million":
 		parkMillion(or(1000000))
 	default:

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "coroutine_body.h"
+#include "sanitize.h"
 
 static int own_calls; /* atomic */
 
@@ -136,6 +137,9 @@ COROUTINE_TEST(a_closed_channel)
 
 int main(void)
 {
+#if COPPER_WITH_TSAN
+    return 77; /* it delivers a signal at the next call it knows, and a futex wait is none */
+#endif
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signals_arrive),     cmocka_unit_test(a_full_channel_loses),
         cmocka_unit_test(a_closed_channel),   cmocka_unit_test(the_programs_handler_stays),

@@ -34,6 +34,8 @@ extern "C" {
 #endif
 #pragma GCC visibility push(default)
 
+struct addrinfo; /* netdb.h hides it from strict ISO C */
+
 /* Room for every address as text. */
 #define COPPER_ADDRESS_MAX 128
 
