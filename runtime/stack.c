@@ -145,6 +145,7 @@ static void install_guard(struct cu__stack *stack)
         store_relaxed(&stacks.guard, mode);
     }
     stack->guard = mode;
+    cu__valgrind_stack(stack->lo, stack->hi); /* it stays one for ever */
 }
 
 /* Called with the lock, on a class with a slab that has stacks left. Its guard is still to come. */

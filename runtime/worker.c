@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "arch.h"
 #include "barrier.h"
 #include "clock.h"
 #include "cycles.h"
@@ -51,17 +52,20 @@ enum { GATE_CLOSED = 0, GATE_RUN = 1, GATE_GIVE_UP = 2 };
 
 static void describe_own_stack(struct cu__m *m)
 {
+    if (COPPER_WITH_ASAN || cu__valgrind_is_here()) {
+        pthread_attr_t attr;
+        void *lo = NULL;
+        size_t size = 0;
+        if (pthread_getattr_np(pthread_self(), &attr) == 0) {
+            pthread_attr_getstack(&attr, &lo, &size);
+            pthread_attr_destroy(&attr);
+        }
+        cu__valgrind_stack(lo, (const char *)lo + size);
 #if COPPER_WITH_ASAN
-    pthread_attr_t attr;
-    void *lo = NULL;
-    size_t size = 0;
-    if (pthread_getattr_np(pthread_self(), &attr) == 0) {
-        pthread_attr_getstack(&attr, &lo, &size);
-        pthread_attr_destroy(&attr);
-    }
-    m->context.stack_lo = lo;
-    m->context.stack_size = size;
+        m->context.stack_lo = lo;
+        m->context.stack_size = size;
 #endif
+    }
 #if COPPER_WITH_TSAN
     m->context.fiber = __tsan_get_current_fiber();
 #endif
