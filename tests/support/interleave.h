@@ -28,6 +28,19 @@
 #include <string.h>
 #include <ucontext.h>
 
+/* The thread sanitizer wants to be told of every change of stacks, and has no races to find in what
+ * is one thread. */
+#if defined(__SANITIZE_THREAD__)
+#define INTERLEAVE_IS_POSSIBLE 0
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define INTERLEAVE_IS_POSSIBLE 0
+#endif
+#endif
+#ifndef INTERLEAVE_IS_POSSIBLE
+#define INTERLEAVE_IS_POSSIBLE 1
+#endif
+
 #define INTERLEAVE_THREADS 4
 #define INTERLEAVE_STEPS   400
 #define INTERLEAVE_STACK   (64u * 1024)
