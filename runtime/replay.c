@@ -78,7 +78,7 @@ struct cu__g *cu__replay_get(struct cu__p *p)
 
 bool cu__replay_advance(struct cu__p *p)
 {
-    if (load_relaxed(&p->timers.counted) == 0 || cu__netpoll_is_awaited()) {
+    if (load_relaxed(&p->timers.counted) == 0 || cu__netpoll_can_wake()) {
         return false;
     }
     int64_t next_ns = load_relaxed(&p->timers.next_ns);

@@ -174,6 +174,74 @@ static int alive_daemons(void)
     return 0;
 }
 
+static int wait_for_signal(void *unused)
+{
+    (void)unused;
+    int number = 0;
+    cu_chan *signals = cu_chan_new(sizeof(int), 1);
+    check(cu_signal_notify(signals, (const int[]){SIGUSR1}, 1) == 0);
+    check(cu_recv(signals, &number) == 0 && number == SIGUSR1);
+    return 0;
+}
+
+/* From outside of the process: nobody in it could. */
+static int alive_by_signal(void)
+{
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        usleep(500000);
+        _exit(kill(parent, SIGUSR1) == 0 ? 0 : 1);
+    }
+    check(child > 0);
+    return cu_run(wait_for_signal, NULL);
+}
+
+static int read_pipe(void *fd)
+{
+    char byte;
+    return cu_read((int)(intptr_t)fd, &byte, 1) == 1 ? 0 : 1;
+}
+
+/* The writer is another process. */
+static int alive_by_pipe(void)
+{
+    int fds[2];
+    check(pipe(fds) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        usleep(500000);
+        _exit(write(fds[1], "x", 1) == 1 ? 0 : 1);
+    }
+    check(child > 0);
+    return cu_run(read_pipe, (void *)(intptr_t)fds[0]);
+}
+
+static void block(void *unused)
+{
+    (void)unused;
+    usleep(500000);
+}
+
+static void send_after_call(void *unused)
+{
+    (void)unused;
+    int value = 1;
+    cu_blocking(block, NULL);
+    cu_send(gate, &value);
+    cu_send(gate, &value);
+}
+
+static int run_call(void *unused)
+{
+    cu_go(send_after_call, NULL);
+    return main_waits(unused);
+}
+
+static int alive_by_call(void)
+{
+    return cu_run(run_call, NULL);
+}
+
 /* Goes idle and on again, as fast as it can, with a thread on the other side. */
 static int alive_ping(void)
 {
@@ -450,6 +518,9 @@ static const struct {
     {"alive_by_thread", alive_by_thread},
     {"alive_by_sleep", alive_by_sleep},
     {"alive_by_running", alive_by_running},
+    {"alive_by_signal", alive_by_signal},
+    {"alive_by_pipe", alive_by_pipe},
+    {"alive_by_call", alive_by_call},
     {"alive_daemons", alive_daemons},
     {"alive_ping", alive_ping},
     {"dump", dump},

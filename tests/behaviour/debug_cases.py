@@ -27,6 +27,9 @@ CASES = {
     "alive_by_thread": (0, NOTHING, {}, ""),
     "alive_by_sleep": (0, NOTHING, {}, ""),
     "alive_by_running": (0, NOTHING, {}, ""),
+    "alive_by_signal": (0, NOTHING, {}, ""),
+    "alive_by_pipe": (0, NOTHING, {}, ""),
+    "alive_by_call": (0, NOTHING, {}, ""),
     "alive_daemons": (0, NOTHING, {}, ""),
     "alive_ping": (0, NOTHING, {}, ""),
     "dump": (0, NOTHING, {}, r"\Acopper: 2 coroutines, \d+ P, \d+ worker threads, stack guard: \w+\n\n"
