@@ -108,6 +108,56 @@ func chanContended(messages int) {
 	result("chan_contended", nsEach(start, messages), "ns")
 }
 
+func mutex(pairs int) {
+	var mu sync.Mutex
+	guarded := 0
+	start := time.Now()
+	for i := 0; i < pairs; i++ {
+		mu.Lock()
+		guarded++
+		mu.Unlock()
+	}
+	result("mutex", nsEach(start, pairs), "ns")
+	if guarded != pairs {
+		os.Exit(1)
+	}
+}
+
+func compute(x uint64) uint64 {
+	for i := 0; i < 10; i++ {
+		x = x*6364136223846793005 + 1442695040888963407
+	}
+	return x
+}
+
+func mutexContended(pairs int) {
+	const workers = 8
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	var shared uint64
+	guarded := 0
+	start := time.Now()
+	for i := 0; i < workers; i++ {
+		wg.Add(1)
+		go func(own uint64) {
+			for j := 0; j < pairs/workers; j++ {
+				mu.Lock()
+				guarded++
+				shared = compute(shared)
+				mu.Unlock()
+				own = compute(own)
+			}
+			atomic.AddUint64(&shared, own)
+			wg.Done()
+		}(uint64(i))
+	}
+	wg.Wait()
+	result("mutex_contended", nsEach(start, pairs), "ns")
+	if guarded != pairs/workers*workers {
+		os.Exit(1)
+	}
+}
+
 func cpuNs() float64 {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -226,6 +276,10 @@ func main() {
 		chanBuffered(or(5000000))
 	case "chan_contended":
 		chanContended(or(2000000))
+	case "mutex":
+		mutex(or(20000000))
+	case "mutex_contended":
+		mutexContended(or(4000000))
 	case "skynet":
 		skynet(or(1000000))
 	case "sleep_many":

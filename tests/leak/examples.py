@@ -33,6 +33,13 @@ def hello():
            ["hello from brass", "hello from bronze", "hello from copper"], text)
 
 
+def workers():
+    for arguments in ([], ["1"], ["30"]):
+        status, text = run("workers", *arguments, COPPER_LEAKCHECK="1")
+        expect("workers", status == 0 and text == "78498 primes below 1000000, in 100 tasks\n", text)
+    expect("workers, nonsense", run("workers", "x")[0] == 2, "")
+
+
 def pipeline():
     status, text = run("pipeline", "--seconds", "1", COPPER_LEAKCHECK="1")
     expect("pipeline", status == 0 and re.fullmatch(r"\d+ blocks, \d+ words\n", text), text)
@@ -88,6 +95,7 @@ def sizes():
 
 
 hello()
+workers()
 pipeline()
 serving("pipeline", "stderr", "--stay", COPPER_HTTP="127.0.0.1:0")
 serving("profile_me", "stdout", "30")
