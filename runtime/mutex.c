@@ -36,7 +36,8 @@ static struct cu__mutex *inside(cu_mutex *mu)
 
 static void set_owner(struct cu__mutex *mu)
 {
-    store_relaxed(&mu->owner, cu_self());
+    const struct cu__g *g = cu__g_self();
+    store_relaxed(&mu->owner, g ? g->id : 0);
 }
 
 bool cu_mutex_try_lock(cu_mutex *public)
@@ -110,8 +111,11 @@ void cu_mutex_lock(cu_mutex *public)
     set_owner(mu);
 }
 
-static noinline void unlock_slowly(struct cu__mutex *mu)
+static noinline void unlock_slowly(struct cu__mutex *mu, uint32_t word)
 {
+    if (unlikely(!(word & LOCKED))) {
+        cu__misuse("unlock of a mutex at %p that is not locked", (void *)mu);
+    }
     struct cu__lock *stripe = cu__stripe(mu);
     int64_t waited_ns = 0;
     uint32_t locked = 0;
@@ -138,14 +142,10 @@ static noinline void unlock_slowly(struct cu__mutex *mu)
 void cu_mutex_unlock(cu_mutex *public)
 {
     struct cu__mutex *mu = inside(public);
-    uint32_t word = load_relaxed(&mu->word);
-    if (unlikely(!(word & LOCKED))) {
-        cu__misuse("unlock of a mutex at %p that is not locked", (void *)mu);
-    }
+    uint32_t word = LOCKED;
     store_relaxed(&mu->owner, 0);
-    word = LOCKED;
     if (unlikely(!cas_release(&mu->word, &word, 0))) {
-        unlock_slowly(mu);
+        unlock_slowly(mu, word);
     }
 }
 

@@ -40,7 +40,8 @@ static struct cu__rwmutex *inside(cu_rwmutex *rw)
 
 static void set_owner(struct cu__rwmutex *rw)
 {
-    store_relaxed(&rw->owner, cu_self());
+    const struct cu__g *g = cu__g_self();
+    store_relaxed(&rw->owner, g ? g->id : 0);
 }
 
 /* Called with the stripe. */
