@@ -31,6 +31,7 @@
 #include "cycles.h"
 #include "dump.h"
 #include "registry.h"
+#include "report.h"
 
 #define OLD_NS       (50 * COPPER_MS)
 #define REPORTED_MAX 1024u
@@ -373,6 +374,7 @@ int cu_deadlocks_check(int fd)
             search_all(&second, tell, &telling);
             graph_free(&second);
             cu__text_flush(&telling.text);
+            cu__print_end(fd);
         }
     }
     pthread_mutex_unlock(&checker.lock);

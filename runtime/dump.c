@@ -206,7 +206,9 @@ static bool dump_one(const struct cu_g_info *g, void *arg)
 int64_t cu__dump_all(struct cu__text *t)
 {
     struct dump dump = {t, cu_now()};
-    return cu_inspect_each(dump_one, &dump);
+    int64_t written = cu_inspect_each(dump_one, &dump);
+    cu__print_end(t->fd);
+    return written;
 }
 
 int64_t cu_dump(int fd)

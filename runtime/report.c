@@ -78,6 +78,14 @@ void cu__print_stack(struct cu__text *t, const struct cu_saved_regs *regs, uint6
     cu__text_flush(t);
 }
 
+void cu__print_end(int fd)
+{
+    cu_stack_printer *print = load_acquire(&printer);
+    if (print) {
+        print(fd, NULL, 0, 0);
+    }
+}
+
 /* The stack of a coroutine that is the reason for the end. */
 static void print_last(struct cu__text *t, const struct cu__g *g, const struct cu_saved_regs *regs)
 {

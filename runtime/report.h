@@ -20,6 +20,8 @@ void cu__report_overflow_sig(const struct cu__g *g, const struct cu_saved_regs *
 /* The named frames of a stack that stands still, if somebody registered a printer; else its pc. */
 void cu__print_stack(struct cu__text *t, const struct cu_saved_regs *regs, uint64_t lo,
                      uint64_t hi);
+/* After the last of several stacks. */
+void cu__print_end(int fd);
 /* From here on the process ends: a printer may take measures against hanging. */
 void cu__report_is_fatal(void);
 

@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -51,9 +52,8 @@ static void print_line(int fd, const struct cu_symbol_line *l)
     write_all(fd, text, used + 1);
 }
 
-void cu_stack_print(int fd, const cu_frame *frames, unsigned n)
+static void print_with(struct cu_symbolizer *s, int fd, const cu_frame *frames, unsigned n)
 {
-    struct cu_symbolizer *s = cu_symbolizer_open();
     for (unsigned i = 0; i < n; i++) {
         struct cu_symbol symbol;
         char text[64];
@@ -67,6 +67,12 @@ void cu_stack_print(int fd, const cu_frame *frames, unsigned n)
             write_all(fd, text, length > 0 ? (size_t)length : 0);
         }
     }
+}
+
+void cu_stack_print(int fd, const cu_frame *frames, unsigned n)
+{
+    struct cu_symbolizer *s = cu_symbolizer_open();
+    print_with(s, fd, frames, n);
     cu_symbolizer_close(s);
 }
 
@@ -87,17 +93,38 @@ static void limit_last_words(void)
     alarm(LAST_WORDS_SECONDS);
 }
 
+/* Opening one costs a hundred times what a stack does: kept from one stack of a dump to the next. */
+static _Atomic(struct cu_symbolizer *) spare;
+
+static void keep_spare(struct cu_symbolizer *s)
+{
+    struct cu_symbolizer *none = NULL;
+    if (s && !atomic_compare_exchange_strong_explicit(&spare, &none, s, memory_order_release,
+                                                      memory_order_relaxed))
+        cu_symbolizer_close(s);
+}
+
 static void print_report(int fd, const struct cu_saved_regs *regs, uint64_t lo, uint64_t hi)
 {
+    /* pairs with the release in keep_spare: what the last user wrote is here */
+    struct cu_symbolizer *s = atomic_exchange_explicit(&spare, NULL, memory_order_acquire);
     cu_frame frames[REPORT_FRAMES_MAX];
     struct cu_walk w = {.lo = lo, .hi = hi, .frames = frames, .max = REPORT_FRAMES_MAX};
+    if (regs == NULL) { /* the dump is over */
+        cu_symbolizer_close(s);
+        return;
+    }
     bool is_fatal = !cu_report_is_fatal || cu_report_is_fatal();
     if (is_fatal)
         limit_last_words();
     memcpy(&w.regs, regs, sizeof w.regs);
-    cu_stacks_prepare();
+    if (s == NULL) {
+        cu_stacks_prepare();
+        s = cu_symbolizer_open();
+    }
     cu_stack_walk_sig(&w);
-    cu_stack_print(fd, frames, w.n);
+    print_with(s, fd, frames, w.n);
+    keep_spare(s);
     if (is_fatal)
         alarm(0);
 }

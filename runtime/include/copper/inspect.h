@@ -104,11 +104,11 @@ struct cu_g_info {
     bool has_regs;   /* regs and stack are valid: it stands still during the visit */
     bool is_started; /* false: never ran; its stack is not attached yet */
     struct cu_saved_regs regs;
-    uint64_t stack_lo, stack_hi; /* usable stack, [lo, hi) */
+    uint64_t stack_lo, stack_hi;    /* usable stack, [lo, hi) */
     const struct cu_origin *origin; /* NULL: unknown */
     const void *joins;              /* the wait group its end counts in (cu_wg_go); NULL: none */
-    int32_t tid;                 /* RUNNING: the thread it was seen on; 0: between two */
-    int32_t p;                   /* ... and the index of its P; -1: none */
+    int32_t tid;                    /* RUNNING: the thread it was seen on; 0: between two */
+    int32_t p;                      /* ... and the index of its P; -1: none */
 };
 
 /* Calls visit for every live coroutine until it returns false. Coroutines that start or end
@@ -167,7 +167,9 @@ int cu_quiesce(uint64_t scope, int64_t timeout_ns);
 
 /* Reports (stack overflow, misuse, deadlock, cu_dump) print what the runtime knows by itself. A
  * library that can name frames registers itself here; it is called with the registers and the
- * readable stack of the coroutine in question, on any thread. NULL unregisters. */
+ * readable stack of the coroutine in question, on any thread. After the last stack of a dump of
+ * many it is called with NULL, 0, 0, so that it may free what it kept for the next. NULL
+ * unregisters. */
 typedef void cu_stack_printer(int fd, const struct cu_saved_regs *regs, uint64_t stack_lo,
                               uint64_t stack_hi);
 void cu_report_set_printer(cu_stack_printer *print);
@@ -176,8 +178,8 @@ bool cu_report_is_fatal(void);
 
 /* Threads that serve tools and will never wake a coroutine of the program: they do not keep "all
  * coroutines are asleep" from being reported, and are in no profile. begin: the calling thread is
- * one until it ends; 0, -EAGAIN when there are 128 already (it then counts as one of the program's).
- * is: whether thread tid is one; async-signal-safe. */
+ * one until it ends; 0, -EAGAIN when there are 128 already (it then counts as one of the
+ * program's). is: whether thread tid is one; async-signal-safe. */
 int cu_service_thread_begin(void);
 bool cu_service_thread_is(int32_t tid);
 

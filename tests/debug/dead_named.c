@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: a program with all the libraries that ends in a deadlock, or dumps many coroutines.
+ */
+#include <copper/copper.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+static cu_chan *jobs;
+
+__attribute__((noinline)) static void wait_for_jobs(void)
+{
+    cu_recv(jobs, NULL);
+    __asm__ volatile("");
+}
+
+static void worker(void *unused)
+{
+    (void)unused;
+    wait_for_jobs();
+    __asm__ volatile("");
+}
+
+static int app(void *unused)
+{
+    (void)unused;
+    jobs = cu_chan_new(0, 0);
+    cu_go(worker, NULL);
+    wait_for_jobs();
+    return 0;
+}
+
+static int dump_many(void *unused)
+{
+    (void)unused;
+    jobs = cu_chan_new(0, 0);
+    for (int i = 0; i < 2000; i++) {
+        cu_go(worker, NULL);
+    }
+    if (cu_quiesce(0, 20 * COPPER_SEC)) {
+        return 1;
+    }
+    int64_t begin_ns = cu_now();
+    if (cu_dump(STDOUT_FILENO) != 2001) {
+        return 2;
+    }
+    fprintf(stderr, "%lld us each\n", (long long)((cu_now() - begin_ns) / COPPER_US / 2001));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    (void)argv;
+    return cu_run(argc > 1 ? dump_many : app, NULL);
+}
