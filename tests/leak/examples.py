@@ -1,6 +1,8 @@
 """The example programs do what their headers say."""
 import os
 import re
+import signal
+import socket
 import subprocess
 import sys
 import urllib.request
@@ -38,6 +40,48 @@ def workers():
         status, text = run("workers", *arguments, COPPER_LEAKCHECK="1")
         expect("workers", status == 0 and text == "78498 primes below 1000000, in 100 tasks\n", text)
     expect("workers, nonsense", run("workers", "x")[0] == 2, "")
+
+
+def fetch():
+    for arguments in ([], ["1000"]):
+        status, text = run("fetch", *arguments, COPPER_LEAKCHECK="1")
+        expect("fetch", status == 0 and text == "1000 pages, 27890 bytes\n", text)
+    expect("fetch, nonsense", run("fetch", "0")[0] == 2, "")
+
+
+def talk(process):
+    """Many connections at once; each gets back what it says, in parts."""
+    found = re.search(r"listening on ([\d.]+):(\d+)", process.stdout.readline())
+    expect("echo: where it listens", found, "")
+    if not found:
+        return
+    clients = [socket.create_connection((found.group(1), int(found.group(2))), 20)
+               for _ in range(60)]
+    said = [f"client {i} ".encode() * 3000 for i in range(len(clients))]
+    for client, words in zip(clients, said):
+        client.sendall(words[:10])
+    for client, words in zip(clients, said):
+        client.sendall(words[10:])
+        client.shutdown(socket.SHUT_WR)
+    for client, words in zip(clients, said):
+        heard = b"".join(iter(lambda: client.recv(65536), b""))
+        expect("echo: what comes back", heard == words, f"{len(heard)} of {len(words)} bytes")
+        client.close()
+
+
+def echo():
+    process = subprocess.Popen(**command("echo", "127.0.0.1:0", COPPER_LEAKCHECK="1"),
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        talk(process)
+        process.send_signal(signal.SIGTERM)
+        said = process.communicate(timeout=40)[1]
+        expect(f"echo: status {process.returncode}",
+               process.returncode == 0 and said == "echo: Terminated, closing\n", said)
+    finally:
+        process.kill()
+        process.communicate()
+    expect("echo, nonsense", run("echo", "nowhere")[0] == 1, "")
 
 
 def pipeline():
@@ -96,6 +140,8 @@ def sizes():
 
 hello()
 workers()
+fetch()
+echo()
 pipeline()
 serving("pipeline", "stderr", "--stay", COPPER_HTTP="127.0.0.1:0")
 serving("profile_me", "stdout", "30")
