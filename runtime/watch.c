@@ -28,6 +28,7 @@
 
 #include "deadlock.h"
 #include "futex.h"
+#include "replay.h"
 #include "report.h"
 #include "stack_use.h"
 
@@ -71,6 +72,9 @@ static int64_t do_chores(void)
     static int64_t not_before_ns;
     int64_t begin_ns = cu_now();
     bool again = true;
+    if (cu__replay_is_on()) {
+        return COPPER_NO_DEADLINE; /* holding a coroutine still would change what is replayed */
+    }
     if (begin_ns < not_before_ns) {
         return not_before_ns;
     }
