@@ -24,6 +24,7 @@
     X(PRELOAD_RECORD)                                                                              \
     X(TEST_TIMEOUT)                                                                                \
     X(TOKEN_FILE)                                                                                  \
+    X(TRACE_BUFFER)                                                                                \
     /* where tests find the build */                                                               \
     X(BUILD)                                                                                       \
     X(SOURCE)

@@ -11,10 +11,10 @@
  * thread alone.
  */
 #include "cpu_int.h"
-#include "duration.h"
 #include "trace_file.h"
 #include "trace_record.h"
 #include "trace_wire.h"
+#include "units.h"
 
 #include <copper/trace.h>
 #include <errno.h>
@@ -152,8 +152,21 @@ static int64_t duration_of(const char *name)
     return err ? 0 : ns;
 }
 
+static void size_buffer(void)
+{
+    const char *text = secure_getenv("COPPER_TRACE_BUFFER");
+    int64_t bytes = 0;
+    int err = text && *text ? cu__parse_size(text, &bytes) : 0;
+    if (err == -EDOM) {
+        say("copper: COPPER_TRACE_BUFFER=%s has no unit; write %sMiB\n", text, text);
+    } else if (err || (bytes && !cu__trace_record_limit(bytes))) {
+        say("copper: COPPER_TRACE_BUFFER=%s is no size from 256KiB to 64GiB\n", text);
+    }
+}
+
 __attribute__((constructor)) static void start_from_environment(void)
 {
+    size_buffer();
     int64_t limit_ns = duration_of("COPPER_FLIGHT_ON");
     keep_ns = duration_of("COPPER_FLIGHT");
     keep_ns = keep_ns == 0 && limit_ns ? COPPER_FLIGHT_KEEP_NS : keep_ns;

@@ -51,7 +51,7 @@ struct model_p {
 
 struct cu__model_m {
     uint64_t tid;
-    struct model_p *p;
+    struct model_p *p, *last_p; /* last_p: what it holds, or held last */
     struct model_g *g;
     struct cu__wire_batch *batch; /* NULL: nothing written yet */
     int64_t guess_g, guess_p;     /* what an inspection saw running here; 0: nothing, or outdated */
@@ -314,7 +314,7 @@ static void bind_p(struct model_p *p, struct cu__model_m *m)
 {
     p->status = P_RUNNING;
     p->m = m;
-    m->p = p;
+    m->p = m->last_p = p;
 }
 
 static void release_p(struct model_p *p)
@@ -821,6 +821,10 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
     }
     model->now_ns = r->now_ns;
     model->stats.applied++;
+    if (stack != COPPER_INTERN_NONE) {
+        const struct model_g *self = m->g ? m->g : g;
+        stack = cu__names_of(&model->names, stack, self ? self->entry : 0);
+    }
     switch ((enum cu__trace_kind)r->kind) {
     case COPPER_TRACE_CREATED:
         on_created(model, m, r, g, stack);
@@ -940,6 +944,7 @@ void cu__model_inspected(struct cu__model *model, const struct cu_g_info *info)
 void cu__model_sample(struct cu__model *model, int64_t now_ns, int32_t tid, int64_t g,
                       uint32_t stack)
 {
+    /* samples come late, when the thread may hold another P, or none */
     struct cu__model_m *m = cu__model_thread(model, tid);
     unsigned char entry[64] = {COPPER_WIRE_CPU_SAMPLE};
     size_t n = 1;
@@ -948,7 +953,7 @@ void cu__model_sample(struct cu__model *model, int64_t now_ns, int32_t tid, int6
     }
     n += cu__varint(entry + n, cu__wire_time(now_ns));
     n += cu__varint(entry + n, (uint64_t)(uint32_t)tid);
-    n += cu__varint(entry + n, m->p ? m->p->id : UINT64_MAX);
+    n += cu__varint(entry + n, m->last_p ? m->last_p->id : UINT64_MAX);
     n += cu__varint(entry + n, (uint64_t)g);
     n += cu__varint(entry + n, stack_id(model, stack));
     cu__wire_entry(&model->wire, &model->samples, COPPER_WIRE_CPU_SAMPLES, now_ns, entry, n);

@@ -24,9 +24,11 @@ enum name_kind { NAME_STACK, NAME_SITE, NAME_COROUTINE };
 enum { WORD_KIND, WORD_ENTRY, WORD_SITE = WORD_ENTRY, WORD_CUT, WORD_G = WORD_CUT, WORD_FRAMES };
 
 struct cu__name {
-    uint64_t entry; /* of a creation stack, 0: not known yet */
-    uint32_t id;    /* in this generation, 0: not used */
-    bool is_mixed;  /* the site spawns several functions */
+    uint64_t entry;   /* of a creation stack, 0: not known yet */
+    uint32_t id;      /* in this generation, 0: not used */
+    bool is_mixed;    /* the site spawns several functions */
+    bool is_looked;   /* lacks_entry is known */
+    bool lacks_entry; /* it does not reach the coroutine's function */
 };
 
 static bool grow(void **array, uint32_t *cap, uint32_t wanted, size_t size)
@@ -59,15 +61,74 @@ static uint32_t intern(struct cu__names *names, const uint64_t *words, unsigned 
     return number;
 }
 
-uint32_t cu__names_stack(struct cu__names *names, const cu_frame *frames, unsigned n, bool is_cut,
-                         uint64_t entry)
+uint32_t cu__names_stack(struct cu__names *names, const cu_frame *frames, unsigned n, bool is_cut)
 {
-    uint64_t words[WORD_FRAMES + COPPER_STACK_DEPTH_MAX];
-    words[WORD_KIND] = NAME_STACK;
-    words[WORD_ENTRY] = is_cut ? entry : 0;
-    words[WORD_CUT] = is_cut;
+    uint64_t words[WORD_FRAMES + COPPER_STACK_DEPTH_MAX] = {NAME_STACK, 0, is_cut};
     memcpy(words + WORD_FRAMES, frames, n * sizeof(*frames));
     return intern(names, words, WORD_FRAMES + n);
+}
+
+static uint32_t module_of(uint64_t address)
+{
+    const struct cu_module *m = address ? cu_module_at(address) : NULL;
+    return m ? m->id : 0;
+}
+
+/* A function of the runtime that no user calls. */
+static bool is_inner(struct cu__names *names, cu_frame frame)
+{
+    if (COPPER_FRAME_MODULE(frame) != names->runtime_module) {
+        return false;
+    }
+    struct cu_symbol symbol;
+    cu_symbolize(names->symbolizer, frame, &symbol);
+    return strncmp(symbol.lines[symbol.nlines - 1].function, "cu__", 4) == 0;
+}
+
+static void open_symbols(struct cu__names *names)
+{
+    if (!names->symbolizer) {
+        names->symbolizer = cu__symbolizer_borrow();
+        names->own_module = module_of((uint64_t)(uintptr_t)&cu__names_write);
+        names->runtime_module = module_of((uint64_t)(uintptr_t)&cu_inspect_each);
+    }
+    names->is_failed |= names->symbolizer == NULL;
+}
+
+/* Does a stack have a frame that is not of the runtime's inside or of the hooks? */
+static bool has_user_frame(struct cu__names *names, const uint64_t *words, size_t n)
+{
+    for (size_t i = WORD_FRAMES; i < n; i++) {
+        if (COPPER_FRAME_MODULE(words[i]) != names->own_module && !is_inner(names, words[i])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+uint32_t cu__names_of(struct cu__names *names, uint32_t stack, uint64_t entry)
+{
+    size_t bytes = 0;
+    const uint64_t *words = cu__interned(&names->stacks, stack, &bytes);
+    if (!words || entry == 0) {
+        return stack;
+    }
+    struct cu__name *fact = &names->facts[stack];
+    if (!fact->is_looked) {
+        open_symbols(names);
+        if (names->is_failed) {
+            return stack;
+        }
+        fact->lacks_entry = words[WORD_CUT] || !has_user_frame(names, words, bytes / 8);
+        fact->is_looked = true;
+    }
+    if (!fact->lacks_entry) {
+        return stack;
+    }
+    uint64_t copy[WORD_FRAMES + COPPER_STACK_DEPTH_MAX];
+    memcpy(copy, words, bytes);
+    copy[WORD_ENTRY] = entry;
+    return intern(names, copy, (unsigned)(bytes / 8));
 }
 
 uint32_t cu__names_birth(struct cu__names *names, const struct cu_site *site, int64_t g)
@@ -156,23 +217,6 @@ static void put_function(struct cu__names *names, struct written *out, uint64_t 
     put_frame(names, out, (uint64_t)(m ? m->id : 0) << 48 | entry);
 }
 
-static uint32_t module_of(uint64_t address)
-{
-    const struct cu_module *m = address ? cu_module_at(address) : NULL;
-    return m ? m->id : 0;
-}
-
-/* A function of the runtime that no user calls. */
-static bool is_inner(struct cu__names *names, cu_frame frame)
-{
-    if (COPPER_FRAME_MODULE(frame) != names->runtime_module) {
-        return false;
-    }
-    struct cu_symbol symbol;
-    cu_symbolize(names->symbolizer, frame, &symbol);
-    return strncmp(symbol.lines[symbol.nlines - 1].function, "cu__", 4) == 0;
-}
-
 static void put_stack(struct cu__names *names, struct written *out, const uint64_t *words,
                       size_t nwords)
 {
@@ -185,7 +229,9 @@ static void put_stack(struct cu__names *names, struct written *out, const uint64
     while (first < n && is_inner(names, frames[first])) {
         first++;
     }
-    first = first < n ? first : ours;
+    if (first == n && words[WORD_ENTRY] == 0) {
+        first = ours;
+    }
     while (n > first + 1 && is_inner(names, frames[n - 1])) {
         n--;
     }
@@ -193,7 +239,7 @@ static void put_stack(struct cu__names *names, struct written *out, const uint64
     for (size_t i = first; i < n && out->frames < most; i++) {
         put_frame(names, out, frames[i]);
     }
-    if (words[WORD_CUT] && words[WORD_ENTRY]) {
+    if (words[WORD_ENTRY]) {
         put_function(names, out, words[WORD_ENTRY]);
     }
 }
@@ -237,10 +283,7 @@ static void write_one(struct cu__names *names, struct written *out, struct cu__w
 void cu__names_write(struct cu__names *names, struct cu__wire *w, struct cu__wire_batch *b,
                      int64_t now_ns)
 {
-    names->symbolizer = cu__symbolizer_borrow();
-    names->is_failed |= names->symbolizer == NULL;
-    names->own_module = module_of((uint64_t)(uintptr_t)&cu__names_write);
-    names->runtime_module = module_of((uint64_t)(uintptr_t)&cu_inspect_each);
+    open_symbols(names);
     struct written *out = malloc(sizeof(*out));
     names->is_failed |= out == NULL;
     for (uint32_t i = 0; i < names->nused; i++) {
@@ -253,8 +296,6 @@ void cu__names_write(struct cu__names *names, struct cu__wire *w, struct cu__wir
     names->nused = 0;
     cu__wire_flush(w, b);
     free(out);
-    cu__symbolizer_return(names->symbolizer);
-    names->symbolizer = NULL;
 }
 
 void cu__names_clear(struct cu__names *names)
@@ -262,5 +303,6 @@ void cu__names_clear(struct cu__names *names)
     cu__interner_clear(&names->stacks);
     free(names->facts);
     free(names->used);
+    cu__symbolizer_return(names->symbolizer);
     *names = (struct cu__names){.nused = 0};
 }

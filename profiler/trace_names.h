@@ -32,10 +32,11 @@ struct cu__names {
     bool is_failed;
 };
 
-/* Numbers; COPPER_INTERN_NONE: none. entry: the coroutine's function, for a stack that is cut; 0:
- * unknown. */
-uint32_t cu__names_stack(struct cu__names *names, const cu_frame *frames, unsigned n, bool is_cut,
-                         uint64_t entry);
+/* Numbers; COPPER_INTERN_NONE: none. */
+uint32_t cu__names_stack(struct cu__names *names, const cu_frame *frames, unsigned n, bool is_cut);
+/* The same stack as one of a coroutine with this function, which is put to its end where the stack
+ * does not have it: it was cut, or the function left by a tail call. 0: unknown. */
+uint32_t cu__names_of(struct cu__names *names, uint32_t stack, uint64_t entry);
 /* The stack with which g was created at site (NULL: unknown). */
 uint32_t cu__names_birth(struct cu__names *names, const struct cu_site *site, int64_t g);
 /* The function that a creation stack turned out to stand for. */

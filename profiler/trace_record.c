@@ -13,12 +13,15 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define COPPER_BUFFER_MIN (INT64_C(256) << 10)
+#define COPPER_BUFFER_MAX (INT64_C(64) << 30)
 #define COPPER_DATA_BYTES ((uint32_t)sizeof(((struct cu__trace_chunk *)0)->data))
 
 _Atomic uint32_t cu__trace_session;
 _Atomic uint32_t cu__trace_noting;
 static uint32_t last_session;
 static bool is_attached;
+static uint32_t nchunks = COPPER_TRACE_CHUNKS; /* constant once started */
 static struct cu__trace_chunk *chunks;
 static struct cu__trace_stream *streams;
 static _Atomic uint32_t streams_used;
@@ -56,7 +59,7 @@ static uint32_t take_chunk(void)
     if (number == 0) {
         uint32_t fresh = atomic_load_explicit(&fresh_chunks, memory_order_relaxed);
         do {
-            if (fresh == COPPER_TRACE_CHUNKS) {
+            if (fresh == nchunks) {
                 return 0;
             }
         } while (!atomic_compare_exchange_weak(&fresh_chunks, &fresh, fresh + 1));
@@ -76,7 +79,7 @@ static void give_chunk(uint32_t number)
     do {
         atomic_store_explicit(&chunk->next, (uint32_t)head, memory_order_relaxed);
     } while (!atomic_compare_exchange_weak(&free_chunks, &head, ((head >> 32) + 1) << 32 | number));
-    if (atomic_fetch_sub(&chunks_in_use, 1) - 1 <= COPPER_TRACE_CHUNKS / 2) {
+    if (atomic_fetch_sub(&chunks_in_use, 1) - 1 <= nchunks / 2) {
         atomic_store_explicit(&is_full, false, memory_order_relaxed);
     }
 }
@@ -178,15 +181,27 @@ static void *reserve(size_t bytes)
     return memory == MAP_FAILED ? NULL : memory;
 }
 
-static const size_t chunks_bytes = sizeof(struct cu__trace_chunk) * COPPER_TRACE_CHUNKS;
+static size_t chunks_bytes(void)
+{
+    return sizeof(struct cu__trace_chunk) * nchunks;
+}
 static const size_t streams_bytes = sizeof(struct cu__trace_stream) * COPPER_TRACE_STREAMS;
+
+bool cu__trace_record_limit(int64_t bytes)
+{
+    if (bytes < COPPER_BUFFER_MIN || bytes > COPPER_BUFFER_MAX) {
+        return false;
+    }
+    nchunks = (uint32_t)((uint64_t)bytes / sizeof(struct cu__trace_chunk));
+    return true;
+}
 
 int cu__trace_record_start(void)
 {
     if (!cu__trace_can_record()) {
         return -ENOTSUP;
     }
-    chunks = chunks ? chunks : reserve(chunks_bytes);
+    chunks = chunks ? chunks : reserve(chunks_bytes());
     streams = streams ? streams : reserve(streams_bytes);
     if (!chunks || !streams) {
         return -ENOMEM;
@@ -216,7 +231,7 @@ void cu__trace_record_stop(void)
 void cu__trace_record_clear(void)
 {
     if (chunks) {
-        madvise(chunks, chunks_bytes, MADV_DONTNEED); /* reads as zero again */
+        madvise(chunks, chunks_bytes(), MADV_DONTNEED); /* reads as zero again */
         madvise(streams, streams_bytes, MADV_DONTNEED);
     }
     atomic_store(&streams_used, 0);

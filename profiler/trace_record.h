@@ -31,12 +31,13 @@
 #include <stdint.h>
 
 #define COPPER_TRACE_CHUNK_BYTES (64u << 10)
-#define COPPER_TRACE_CHUNKS      4096u /* 256 MiB: two seconds of the busiest program seen */
+#define COPPER_TRACE_CHUNKS      4096u /* unless told otherwise. 256 MiB: seconds of a busy program */
 #define COPPER_TRACE_STREAMS     4096u /* threads that had an event, and live */
-#define COPPER_TRACE_STACK_CACHE 1024u /* distinct stacks that a thread remembers; a power of two  \
-                                        */
-#define COPPER_TRACE_DEPTH    100u     /* frames of a stack; the format allows 128 */
-#define COPPER_TRACE_TEXT_MAX 1024u    /* bytes of a string; the format's limit */
+#define COPPER_TRACE_STACK_CACHE                                                                   \
+    1024u                           /* distinct stacks that a thread remembers; a power of two     \
+                                     */
+#define COPPER_TRACE_DEPTH    100u  /* frames of a stack; the format allows 128 */
+#define COPPER_TRACE_TEXT_MAX 1024u /* bytes of a string; the format's limit */
 
 /* Kind, number of argument words that follow the header. One list, so that sizes are known. */
 #define COPPER_TRACE_KINDS(X)                                                                      \
@@ -104,6 +105,9 @@ struct cu__trace_stream {
     } labelled[64]; /* its thread: what was told of whom last */
 };
 
+/* How much memory records may take, from COPPER_TRACE_BUFFER; before the first start. False: too
+ * little or too much. */
+bool cu__trace_record_limit(int64_t bytes);
 /* Is there a runtime that can be listened to? It need not have started. */
 bool cu__trace_can_record(void);
 /* Reserves memory and makes hooks record. 0, -ENOMEM, or what cu_hooks_attach says; -ENOTSUP: there

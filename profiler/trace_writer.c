@@ -137,11 +137,10 @@ static void tell_lost(struct stream *s, const struct cu__trace_stream *source)
     }
 }
 
-/* Defines a stack; entry: of the coroutine that has it, told by the record that follows. */
 static void define_stack(struct stream *s, const struct cu__trace_record *r)
 {
     unsigned n = r->words - COPPER_TRACE_HEAD_WORDS;
-    s->stacks[r->stack] = cu__names_stack(cu__model_names(model), r->args, n, r->reason != 0, 0);
+    s->stacks[r->stack] = cu__names_stack(cu__model_names(model), r->args, n, r->reason != 0);
 }
 
 static void apply(struct stream *s, const struct cu__trace_record *r)
@@ -243,8 +242,9 @@ static void merge_samples(void)
     pthread_mutex_lock(&samples_lock);
     for (unsigned i = 0; i < nsamples; i++) {
         const struct sample *sample = &samples[i];
-        uint32_t stack = cu__names_stack(cu__model_names(model), sample->frames, sample->n,
-                                         sample->is_cut, cu__model_entry(model, sample->g));
+        struct cu__names *names = cu__model_names(model);
+        uint32_t stack = cu__names_stack(names, sample->frames, sample->n, sample->is_cut);
+        stack = cu__names_of(names, stack, cu__model_entry(model, sample->g));
         cu__model_sample(model, sample->now_ns, sample->tid, sample->g, stack);
     }
     nsamples = 0;

@@ -11,11 +11,13 @@
  *     hog        coroutines that run when the trace begins and do not stop for a while
  *     blocks     waits of known length; what the program measured is printed
  *     tasks      tasks, regions and logs, misused ones too
+ *     skynet     a tree of NUMBER leaves, as fast as the machine can
  *     serve      serves until its input ends; coroutines work meanwhile
  *     late       a hog delays another coroutine, with the flight recorder on
  *
  * A second table of hooks counts what happens; `random` prints it as "count NAME NUMBER".
  */
+#include <copper/blocking.h>
 #include <copper/chan.h>
 #include <copper/go.h>
 #include <copper/hooks.h>
@@ -147,6 +149,11 @@ static void spawn(uint64_t seed, int depth)
     cu_wg_go(&all, work, w);
 }
 
+static void short_call(void *us)
+{
+    usleep((useconds_t)(uintptr_t)us);
+}
+
 static void step(struct worker *w)
 {
     uint64_t what = draw(&w->seed) % 100, which = draw(&w->seed);
@@ -171,7 +178,13 @@ static void step(struct worker *w)
         spawn(draw(&w->seed), w->depth + 1);
     } else if (what < 90) {
         cu_label_set("kind", which & 1 ? "odd" : "even");
-    } else if (what < 93) {
+    } else if (what < 92) {
+        cu_syscall_enter();
+        usleep((useconds_t)(which % 100));
+        cu_syscall_exit();
+    } else if (what < 94) {
+        cu_blocking(short_call, (void *)(uintptr_t)(which % 200));
+    } else if (what < 96) {
         cu_chan *own = cu_chan_new(sizeof(value), 0);
         cu_chan_unref(own);
     } else {
@@ -368,6 +381,12 @@ static void hold(void *mu)
     }
 }
 
+static void nap(void *unused)
+{
+    (void)unused;
+    cu_sleep(40 * COPPER_MS);
+}
+
 static int run_blocks(void *unused)
 {
     (void)unused;
@@ -377,20 +396,22 @@ static int run_blocks(void *unused)
     cu_wg helpers = {0};
     int64_t waited_ns = 0, since_ns;
     start_trace(path, &trace);
-    cu_wg_go(&helpers, send_late, c);
     cu_wg_go(&helpers, hold, &mu);
-    for (int i = 0, got; i < 10; i++) {
-        since_ns = cu_now();
-        cu_recv(c, &got);
-        waited_ns += cu_now() - since_ns;
-    }
+    cu_sleep(5 * COPPER_MS);
     for (int i = 0; i < 5; i++) {
         since_ns = cu_now();
         cu_mutex_lock(&mu);
         waited_ns += cu_now() - since_ns;
         cu_mutex_unlock(&mu);
-        cu_sleep(2 * COPPER_MS);
+        cu_sleep(10 * COPPER_MS);
     }
+    cu_wg_go(&helpers, send_late, c);
+    for (int i = 0, got; i < 10; i++) {
+        since_ns = cu_now();
+        cu_recv(c, &got);
+        waited_ns += cu_now() - since_ns;
+    }
+    cu_wg_go(&helpers, nap, NULL);
     since_ns = cu_now();
     cu_wg_wait(&helpers);
     waited_ns += cu_now() - since_ns;
@@ -440,6 +461,47 @@ static int run_tasks(void *unused)
     free(lengthy);
     print_counts();
     return 0;
+}
+
+struct node {
+    cu_chan *up;
+    uint64_t leaves;
+};
+
+static void grow(void *arg)
+{
+    struct node *self = arg;
+    uint64_t sum = 1;
+    if (self->leaves > 1) {
+        struct node children[10];
+        cu_chan *results = cu_chan_new(sizeof(uint64_t), 0);
+        for (int i = 0; i < 10; i++) {
+            children[i] = (struct node){results, self->leaves / 10};
+            cu_go(grow, &children[i]);
+        }
+        sum = 0;
+        for (int i = 0; i < 10; i++) {
+            uint64_t part;
+            cu_recv(results, &part);
+            sum += part;
+        }
+        cu_chan_unref(results);
+    }
+    cu_send(self->up, &sum);
+}
+
+static int run_skynet(void *unused)
+{
+    (void)unused;
+    struct cu_trace *trace;
+    start_trace(path, &trace);
+    struct node root = {cu_chan_new(sizeof(uint64_t), 0), number};
+    uint64_t sum;
+    cu_go(grow, &root);
+    cu_recv(root.up, &sum);
+    stop_trace(trace);
+    print_counts();
+    return sum == 0;
 }
 
 static void chatter(void *c)
@@ -526,11 +588,8 @@ int main(int argc, char **argv)
     static const struct {
         const char *name;
         int (*run)(void *);
-    } runs[] = {{"many", run_many},
-                {"hog", run_hog},
-                {"blocks", run_blocks},
-                {"tasks", run_tasks},
-                {"late", run_late}};
+    } runs[] = {{"many", run_many},     {"hog", run_hog},     {"skynet", run_skynet},
+                {"blocks", run_blocks}, {"tasks", run_tasks}, {"late", run_late}};
     for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
         if (strcmp(what, runs[i].name) == 0) {
             return cu_run(runs[i].run, NULL);
