@@ -127,7 +127,12 @@ def main():
     if case in SPECIAL:
         return globals()[case](program)
     status, says, environment, prints = CASES[case]
-    result = run(program, case, {"ASAN_OPTIONS": "detect_leaks=0", **environment})
+    try:
+        result = run(program, case, {"ASAN_OPTIONS": "detect_leaks=0", **environment})
+    except subprocess.TimeoutExpired:
+        print("it hangs, and nothing was said: is there a thread of ours that is neither counted in "
+              "cu__sched.threads nor called cu_service_thread_begin()?")
+        return 1
     print(result.stdout, result.stderr, f"status {result.returncode}")
     good = (result.returncode == status and re.search(says, result.stderr)
             and re.search(prints, result.stdout))
