@@ -17,6 +17,7 @@
  */
 #include "chan.h"
 
+#include <copper/context.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,19 +25,6 @@
 #include "report.h"
 #include "schedule.h"
 #include "tls.h"
-
-struct cu_chan {
-    struct cu__lock lock;
-    uint32_t references;        /* any: atomic */
-    size_t size, cap;           /* constant */
-    size_t first, count;        /* lock; in values. Both are read by who only looks */
-    bool is_closed;             /* lock */
-    struct cu__waiters senders; /* lock */
-    struct cu__waiters receivers;
-    const struct cu_site *site;  /* constant */
-    char name[COPPER_NAME_SIZE]; /* lock */
-    char values[];
-};
 
 cu_chan *cu_chan_new_site(size_t size, size_t cap, const struct cu_site *site)
 {
@@ -135,6 +123,7 @@ static noinline int wait_in(cu_chan *c, struct cu__waiters *list, void *value,
     g->wait.kind = COPPER_OBJECT_CHAN;
     g->wait.object = c;
     g->wait.deadline_ns = 0;
+    g->wait.is_gated = false;
     cu__waiters_add(list, &g->waiter);
     return cu__schedule(m, COPPER_AFTER_PARK, &c->lock);
 }
@@ -149,11 +138,10 @@ static noinline int wait_for_ever(enum cu_wait_reason reason)
     return cu__wait(self, &why, &nobody_else);
 }
 
-static int send(cu_chan *c, const void *value, bool may_wait)
+static inline int send_now(cu_chan *c, const void *value, struct cu__waiter **wake)
 {
-    cu__lock_take(&c->lock);
+    *wake = NULL;
     if (unlikely(c->is_closed)) {
-        cu__lock_drop(&c->lock);
         return -EPIPE;
     }
     struct cu__waiter *receiver = cu__waiters_pop(&c->receivers);
@@ -161,20 +149,14 @@ static int send(cu_chan *c, const void *value, bool may_wait)
         if (receiver->value) {
             copy(receiver->value, value, c->size);
         }
-        cu__lock_drop(&c->lock);
-        cu__wake(receiver);
+        *wake = receiver;
         return 0;
     }
     if (c->count < c->cap) {
         push(c, value);
-        cu__lock_drop(&c->lock);
         return 0;
     }
-    if (!may_wait) {
-        cu__lock_drop(&c->lock);
-        return -EAGAIN;
-    }
-    return wait_in(c, &c->senders, (void *)(uintptr_t)value, COPPER_WAIT_CHAN_SEND);
+    return -EAGAIN;
 }
 
 /* Closed and drained: zeroes the destination. */
@@ -186,10 +168,9 @@ static int drained(cu_chan *c, void *value)
     return -EPIPE;
 }
 
-static int receive(cu_chan *c, void *value, bool may_wait)
+static inline int receive_now(cu_chan *c, void *value, struct cu__waiter **wake)
 {
-    struct cu__waiter *sender;
-    cu__lock_take(&c->lock);
+    struct cu__waiter *sender = NULL;
     if (c->count) {
         pop(c, value);
         sender = cu__waiters_pop(&c->senders);
@@ -201,23 +182,55 @@ static int receive(cu_chan *c, void *value, bool may_wait)
         if (sender && value) {
             copy(value, sender->value, c->size);
         }
-        if (sender == NULL && c->is_closed) {
-            cu__lock_drop(&c->lock);
-            return drained(c, value);
-        }
-        if (sender == NULL && !may_wait) {
-            cu__lock_drop(&c->lock);
-            return -EAGAIN;
-        }
         if (sender == NULL) {
-            return wait_in(c, &c->receivers, value, COPPER_WAIT_CHAN_RECV);
+            *wake = NULL;
+            return c->is_closed ? drained(c, value) : -EAGAIN;
         }
     }
-    cu__lock_drop(&c->lock);
-    if (sender) {
-        cu__wake(sender);
-    }
+    *wake = sender;
     return 0;
+}
+
+int cu__chan_send_now(cu_chan *c, const void *value, struct cu__waiter **wake)
+{
+    return send_now(c, value, wake);
+}
+
+int cu__chan_receive_now(cu_chan *c, void *value, struct cu__waiter **wake)
+{
+    return receive_now(c, value, wake);
+}
+
+/* Gives the lock back after what needed no waiting. */
+static inline int done(cu_chan *c, int result, struct cu__waiter *wake)
+{
+    cu__lock_drop(&c->lock);
+    if (wake) {
+        cu__wake(wake);
+    }
+    return result;
+}
+
+static inline int send(cu_chan *c, const void *value, bool may_wait)
+{
+    struct cu__waiter *wake;
+    cu__lock_take(&c->lock);
+    int result = send_now(c, value, &wake);
+    if (result != -EAGAIN || !may_wait) {
+        return done(c, result, wake);
+    }
+    return wait_in(c, &c->senders, (void *)(uintptr_t)value, COPPER_WAIT_CHAN_SEND);
+}
+
+static inline int receive(cu_chan *c, void *value, bool may_wait)
+{
+    struct cu__waiter *wake;
+    cu__lock_take(&c->lock);
+    int result = receive_now(c, value, &wake);
+    if (result != -EAGAIN || !may_wait) {
+        return done(c, result, wake);
+    }
+    return wait_in(c, &c->receivers, value, COPPER_WAIT_CHAN_RECV);
 }
 
 int cu_send(cu_chan *c, const void *value)
@@ -238,6 +251,46 @@ int cu_try_send(cu_chan *c, const void *value)
 int cu_try_recv(cu_chan *c, void *value)
 {
     return c ? receive(c, value, false) : -EAGAIN;
+}
+
+/* The lock is held, and given back. */
+static int wait_in_ctx(cu_ctx *ctx, cu_chan *c, struct cu__waiters *list, void *value,
+                       enum cu_wait_reason reason)
+{
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, value);
+    struct cu__wait why = {.reason = reason, .kind = COPPER_OBJECT_CHAN, .object = c};
+    cu__waiters_add(list, self);
+    return cu__wait_ctx(self, &why, &c->lock, list, ctx);
+}
+
+int cu_send_ctx(cu_ctx *ctx, cu_chan *c, const void *value)
+{
+    struct cu__waiter *wake;
+    int result = cu_ctx_err(ctx);
+    if (result || c == NULL) {
+        return result ? result : cu_ctx_wait(ctx);
+    }
+    cu__lock_take(&c->lock);
+    result = send_now(c, value, &wake);
+    if (result != -EAGAIN) {
+        return done(c, result, wake);
+    }
+    return wait_in_ctx(ctx, c, &c->senders, (void *)(uintptr_t)value, COPPER_WAIT_CHAN_SEND);
+}
+
+int cu_recv_ctx(cu_ctx *ctx, cu_chan *c, void *value)
+{
+    struct cu__waiter *wake;
+    int result = cu_ctx_err(ctx);
+    if (result || c == NULL) {
+        return result ? result : cu_ctx_wait(ctx);
+    }
+    cu__lock_take(&c->lock);
+    result = receive_now(c, value, &wake);
+    if (result != -EAGAIN) {
+        return done(c, result, wake);
+    }
+    return wait_in_ctx(ctx, c, &c->receivers, value, COPPER_WAIT_CHAN_RECV);
 }
 
 /* Takes everybody out who waits, with -EPIPE and, for receivers, a zeroed value. Called with the

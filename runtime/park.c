@@ -156,7 +156,9 @@ int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *
 void cu__wake(struct cu__waiter *w)
 {
     if (w->g) {
-        cu__ready(w->g);
+        if (likely(w->race == NULL) || cu__gate_won(w->race)) {
+            cu__ready(w->g);
+        }
         return;
     }
     uint32_t *word = w->race ? &w->race->thread_wake : &w->thread_wake;

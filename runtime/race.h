@@ -9,6 +9,10 @@
  * something else; who found a record in a list needs none: while the record is there (lock: the
  * list's), the race is that wait's.
  *
+ * Who waits in one list keeps its lock until it has left its stack, so a winner finds it WAITING.
+ * With records in several lists all locks are given back before: such a race has a gate, through
+ * which both the winner and the leaver go, and whoever comes second readies the coroutine.
+ *
  * The winner alone may write the waiter's results and must wake it. A loser forgets the record it
  * found. The waiter takes out what records are still in lists before it goes on, so that nothing
  * refers to it afterwards but perhaps a late timer with an old ticket, which touches nothing but
@@ -19,14 +23,41 @@
 
 #include "types.h"
 
+enum { CU__GATE_NONE, CU__GATE_OPEN, CU__GATE_LEFT, CU__GATE_WON };
+
+/* By the winner. True: the coroutine has left its stack (or waits in one list only): ready it. */
+static inline bool cu__gate_won(struct cu__race *race)
+{
+    return load_relaxed(&race->gate) == CU__GATE_NONE ||
+           swap_seq(&race->gate, CU__GATE_WON) == CU__GATE_LEFT;
+}
+
+/* By who sees to the coroutine that left its stack. True: somebody has won already: ready it. */
+static inline bool cu__gate_left(struct cu__race *race)
+{
+    return swap_seq(&race->gate, CU__GATE_LEFT) == CU__GATE_WON;
+}
+
 /* By the waiter: the ticket. */
-static inline uint64_t cu__race_open(struct cu__race *race)
+static inline uint64_t cu__race_open_at(struct cu__race *race, uint32_t gate)
 {
     uint64_t ticket = load_relaxed(&race->word) + 1;
     race->winner = NULL;
     race->thread_wake = 0;
+    store_relaxed(&race->gate, gate);
     store_release(&race->word, ticket);
     return ticket;
+}
+
+static inline uint64_t cu__race_open(struct cu__race *race)
+{
+    return cu__race_open_at(race, CU__GATE_NONE);
+}
+
+/* For a coroutine whose records will be in several lists. */
+static inline uint64_t cu__race_open_gated(struct cu__race *race)
+{
+    return cu__race_open_at(race, CU__GATE_OPEN);
 }
 
 /* True: the wait is the caller's to end. */

@@ -24,6 +24,7 @@
 #include "events.h"
 #include "gstate.h"
 #include "netpoll.h"
+#include "race.h"
 #include "registry.h"
 #include "replay.h"
 #include "report.h"
@@ -55,6 +56,8 @@ static void finish_park(struct cu__g *g, struct cu__lock *unlock)
     }
     if (unlock) {
         cu__lock_drop(unlock);
+    } else if (g->wait.is_gated && cu__gate_left(&g->race)) {
+        cu__ready(g);
     }
     /* from here on g may run elsewhere */
     if (unlikely(is_settled)) {

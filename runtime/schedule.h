@@ -7,6 +7,8 @@
 
 #include "types.h"
 
+struct cu_ctx;
+
 /* sched.c: leaves m's coroutine, the caller, as `kind` says, and runs others; returns when it runs
  * again (YIELD with nobody else to run: at once). Parks. `unlock` is for PARK, see struct
  * cu__after. The result is the waiter's. To be called as a tail call where speed matters:
@@ -61,6 +63,15 @@ struct cu__waiter *cu__waiters_pop(struct cu__waiters *list);
  * through cu__waiters_take or _pop: w may be in it though its wait has ended. */
 int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
                    struct cu__waiters *list);
+/* The same; also ended by ctx (NULL: by nothing else), by then with cu_ctx_err's value. The caller
+ * holds a reference of ctx. */
+int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
+                 struct cu__waiters *list, struct cu_ctx *ctx);
+/* Waits with records in any number of lists, all of the race `race` (g's own, or a plain thread's
+ * with g NULL), which was opened with a gate; no lock is held. The record it was ended by; NULL: the
+ * deadline. What is still in lists is the caller's to take out. */
+struct cu__waiter *cu__wait_gated(struct cu__race *race, struct cu__g *g,
+                                  const struct cu__wait *why);
 /* Starts the timer of g, which is WAITING with a deadline, before anybody can wake it. */
 void cu__deadline_start(struct cu__g *g);
 

@@ -111,6 +111,7 @@ struct cu__race {
     uint64_t word;             /* any: atomic; odd: open */
     struct cu__waiter *winner; /* writer: who won; the record it was won by, NULL: the deadline */
     uint32_t thread_wake;      /* any: atomic; a plain thread sleeps on it */
+    uint32_t gate;             /* any: atomic; a coroutine whose records are in several lists: race.h */
 };
 
 /* Why a coroutine waits; written by itself before it parks, and read by inspectors. */
@@ -120,6 +121,7 @@ struct cu__wait {
     const void *object;
     int64_t deadline_ns;     /* it ends by itself then; 0: never */
     bool is_timed_elsewhere; /* ... by a timer that is not the coroutine's own */
+    bool is_gated;           /* no lock keeps wakers away until it has left its stack: race.h */
 };
 
 /* Fields marked "any" are read by inspectors while G runs: relaxed atomics, and checked against

@@ -7,11 +7,14 @@
  * readies the coroutine, which takes it out itself, under the list's lock; so a timer needs to know
  * nothing of what is waited for. Between the two, a waker that finds the record drops it.
  *
+ * A context is one more list: a record of its own on the waiter's stack, in the same race.
+ *
  * A plain thread needs no timer: it sleeps with a deadline, and races itself.
  */
 #include <errno.h>
 
 #include "clock.h"
+#include "context.h"
 #include "futex.h"
 #include "race.h"
 #include "schedule.h"
@@ -23,15 +26,21 @@ static void deadline_is_due(struct cu__timer *t, uint64_t ticket, int64_t now_ns
     (void)now_ns;
     if (cu__race_win(&g->race, ticket)) {
         g->waiter.result = -ETIMEDOUT;
-        cu__ready(g);
+        if (cu__gate_won(&g->race)) {
+            cu__ready(g);
+        }
     }
 }
 
 void cu__deadline_start(struct cu__g *g)
 {
     struct cu__timer *t = &g->timer;
+    uint64_t ticket = load_relaxed(&g->race.word);
+    if ((ticket & 1) == 0) {
+        return; /* somebody was faster, where no lock keeps wakers away: nothing is left to end */
+    }
     t->fire = deadline_is_due;
-    t->tag = load_relaxed(&g->race.word);
+    t->tag = ticket;
     t->is_silent = g->wait.reason == COPPER_WAIT_QUIESCE;
     cu__timer_start(t, g->wait.deadline_ns);
 }
@@ -39,7 +48,12 @@ void cu__deadline_start(struct cu__g *g)
 static void wait_in_thread(struct cu__race *race, struct cu__lock *lock, int64_t deadline_ns)
 {
     uint64_t ticket = load_relaxed(&race->word);
-    cu__lock_drop(lock);
+    if (lock) {
+        cu__lock_drop(lock);
+    }
+    if ((ticket & 1) == 0) {
+        deadline_ns = 0; /* somebody was faster, which without a lock may happen */
+    }
     /* pairs with the store in cu__wake: the result is there */
     while (load_acquire(&race->thread_wake) == 0) {
         cu__futex_wait(&race->thread_wake, 0, deadline_ns ? deadline_ns : COPPER_NO_DEADLINE);
@@ -85,4 +99,53 @@ int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__
     }
     w->race = NULL;
     return w->result;
+}
+
+struct cu__waiter *cu__wait_gated(struct cu__race *race, struct cu__g *g,
+                                  const struct cu__wait *why)
+{
+    if (g == NULL) {
+        /* a context's own timer wakes the thread too */
+        wait_in_thread(race, NULL, why->is_timed_elsewhere ? 0 : why->deadline_ns);
+        return race->winner;
+    }
+    g->wait = *why;
+    g->wait.is_gated = true;
+    cu__schedule(cu__m(), COPPER_AFTER_PARK, NULL);
+    if (why->deadline_ns && !why->is_timed_elsewhere && race->winner) {
+        cu__timer_stop(&g->timer);
+    }
+    return race->winner;
+}
+
+int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
+                 struct cu__waiters *list, struct cu_ctx *ctx)
+{
+    struct cu__g *g = w->g;
+    struct cu__race own = {0}, *race = g ? &g->race : &own;
+    if (ctx == NULL) {
+        return cu__wait_until(w, why, lock, list);
+    }
+    cu__race_open_gated(race);
+    w->race = race;
+    struct cu__waiter end = {.g = g, .race = race}, *winner = NULL;
+    int error = cu__ctx_watch(ctx, &end);
+    if (error == 0) {
+        struct cu__wait limited = cu__ctx_limit(why, ctx);
+        cu__lock_drop(lock);
+        winner = cu__wait_gated(race, g, &limited);
+        cu__ctx_unwatch(ctx, &end);
+        if (winner == w) {
+            w->race = NULL;
+            return w->result; /* by now the object may be gone */
+        }
+        cu__lock_take(lock);
+        error = winner == &end ? cu_ctx_err(ctx) : -ETIMEDOUT;
+    }
+    if (w->is_queued) {
+        cu__waiters_remove(list, w);
+    }
+    cu__lock_drop(lock);
+    w->race = NULL;
+    return error;
 }

@@ -158,6 +158,27 @@ func mutexContended(pairs int) {
 	}
 }
 
+func selects(messages int) {
+	var from [3]chan int64
+	for i := range from {
+		from[i] = make(chan int64)
+		go func(c chan int64) {
+			for i := int64(0); ; i++ {
+				c <- i
+			}
+		}(from[i])
+	}
+	start := time.Now()
+	for i := 0; i < messages; i++ {
+		select {
+		case <-from[0]:
+		case <-from[1]:
+		case <-from[2]:
+		}
+	}
+	result("select", nsEach(start, messages), "ns")
+}
+
 func cpuNs() float64 {
 	var u syscall.Rusage
 	syscall.Getrusage(syscall.RUSAGE_SELF, &u)
@@ -280,6 +301,8 @@ func main() {
 		mutex(or(20000000))
 	case "mutex_contended":
 		mutexContended(or(4000000))
+	case "select":
+		selects(or(2000000))
 	case "skynet":
 		skynet(or(1000000))
 	case "sleep_many":

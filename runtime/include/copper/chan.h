@@ -19,6 +19,7 @@
 #ifndef COPPER_CHAN_H
 #define COPPER_CHAN_H
 
+#include <copper/context.h>
 #include <copper/go.h>
 #include <stddef.h>
 
@@ -48,6 +49,12 @@ int cu_send(cu_chan *c, const void *value);
 int cu_recv(cu_chan *c, void *value);
 int cu_try_send(cu_chan *c, const void *value);
 int cu_try_recv(cu_chan *c, void *value);
+
+/* The same until ctx (see copper/context.h; NULL: the background) is done: then -ECANCELED or
+ * -ETIMEDOUT, nothing was sent or received, and *value is unchanged. A ctx that is done already wins
+ * over a channel that is ready. They park, or block. */
+int cu_send_ctx(cu_ctx *ctx, cu_chan *c, const void *value);
+int cu_recv_ctx(cu_ctx *ctx, cu_chan *c, void *value);
 
 /* No more sends; waiting and later receivers get what is buffered, then -EPIPE. Waiting senders get
  * -EPIPE. Closing twice, or NULL, is misuse: reports the caller and aborts. */

@@ -8,6 +8,7 @@
 
 #include <copper/blocking.h>
 #include <copper/chan.h>
+#include <copper/context.h>
 #include <copper/debug.h>
 #include <copper/errgroup.h>
 #include <copper/go.h>
@@ -15,6 +16,7 @@
 #include <copper/inspect.h>
 #include <copper/io.h>
 #include <copper/label.h>
+#include <copper/select.h>
 #include <copper/net.h>
 #include <copper/pool.h>
 #include <copper/signal.h>
