@@ -10,7 +10,7 @@
  * A guard is as wide as it is so that one large frame does not jump it. Guards come by
  * madvise(MADV_GUARD_INSTALL) where the kernel has it: such a guard splits no mapping, so a million
  * stacks stay a handful of mappings. Else by mprotect, which makes two mappings of each stack and
- * so runs into vm.max_map_count near 30 000 stacks; from then on a word at the bottom is checked.
+ * so is used up to half of vm.max_map_count; from then on a word at the bottom is checked.
  *
  * A page of a stack exists once it was touched. Free stacks are kept warm in a last-in-first-out
  * list at each P, then in a global one. What of that was not needed for a while is given back to
@@ -31,9 +31,11 @@
 #include "stack.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include "arch.h"
 #include "clock.h"
@@ -45,20 +47,21 @@
 #define MADV_GUARD_INSTALL 102
 #endif
 
-#define PAGE_BYTES    4096u
-#define SLAB_STACKS   1024u               /* of the default class, for one mapping */
-#define SLAB_BYTES    ((size_t)512 << 20) /* the most address space of a slab of many stacks */
-#define KEEP_BYTES    (16u * 1024)
-#define TRIM_EVERY    512u
-#define WARM_KEEP     256u             /* free stacks with pages that are never given back */
-#define GIVE_BACK     256u             /* at most so many at a time, ... */
-#define GIVE_EVERY_NS (20 * COPPER_MS) /* ... not more often, ... */
-#define GIVE_SHARE    50               /* ... and for one part in so many of the time */
-#define REFILL        64u              /* a P that has no warm stack left takes so many */
-#define COLOURS       64u
-#define COLOUR_STEP   48u /* keeps %rsp aligned to 16 */
-#define CANARY        0x6b63617473207563u
-#define CLASSES       (COPPER_STACK_CLASS_MAX + 1)
+#define PAGE_BYTES        4096u
+#define MAP_COUNT_DEFAULT 65530u              /* of Linux */
+#define SLAB_STACKS       1024u               /* of the default class, for one mapping */
+#define SLAB_BYTES        ((size_t)512 << 20) /* the most address space of a slab of many stacks */
+#define KEEP_BYTES        (16u * 1024)
+#define TRIM_EVERY        512u
+#define WARM_KEEP         256u             /* free stacks with pages that are never given back */
+#define GIVE_BACK         256u             /* at most so many at a time, ... */
+#define GIVE_EVERY_NS     (20 * COPPER_MS) /* ... not more often, ... */
+#define GIVE_SHARE        50               /* ... and for one part in so many of the time */
+#define REFILL            64u              /* a P that has no warm stack left takes so many */
+#define COLOURS           64u
+#define COLOUR_STEP       48u /* keeps %rsp aligned to 16 */
+#define CANARY            0x6b63617473207563u
+#define CLASSES           (COPPER_STACK_CLASS_MAX + 1)
 
 /* Where the next stacks of a class are cut from. */
 struct slab {
@@ -78,6 +81,7 @@ static struct {
     struct cu__timer give_back;      /* whoever set is_giving_back */
     uint32_t cut;                    /* lock; stacks ever cut: chooses colours */
     uint8_t guard;                   /* any: atomic; what new stacks get */
+    uint32_t mapped_guards;          /* any: atomic; made by mprotect */
     uint64_t capacity[CLASSES];      /* writer: lock; any: atomic */
     uint64_t reserved[CLASSES];      /* any: atomic */
 } stacks;
@@ -130,6 +134,27 @@ static uint64_t held_back(uint32_t class)
 }
 
 /* Without the lock: several may do so at once, and a mode that failed is left by all. */
+/* A guard by mprotect costs two mappings, of which a process has vm.max_map_count: half of those
+ * are left to the program, which could neither map memory nor start threads without. */
+static uint32_t mapped_guards_max(void)
+{
+    static uint32_t max; /* any: atomic; 0: not read yet */
+    uint32_t known = load_relaxed(&max);
+    if (unlikely(known == 0)) {
+        char text[24] = "";
+        int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
+        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+        if (fd >= 0) {
+            close(fd);
+        }
+        unsigned long count = n > 0 ? strtoul(text, NULL, 10) : 0;
+        count = count ? count : MAP_COUNT_DEFAULT;
+        known = count / 4 < UINT32_MAX ? (uint32_t)(count / 4) + 1 : UINT32_MAX;
+        store_relaxed(&max, known);
+    }
+    return known;
+}
+
 static void install_guard(struct cu__stack *stack)
 {
     char *guard = stack->lo - COPPER_STACK_GUARD;
@@ -138,7 +163,9 @@ static void install_guard(struct cu__stack *stack)
         madvise(guard, COPPER_STACK_GUARD, MADV_GUARD_INSTALL) != 0) {
         mode = COPPER_GUARD_MPROTECT;
     }
-    if (mode == COPPER_GUARD_MPROTECT && mprotect(guard, COPPER_STACK_GUARD, PROT_NONE)) {
+    if (mode == COPPER_GUARD_MPROTECT &&
+        (add_relaxed(&stacks.mapped_guards, 1) >= mapped_guards_max() ||
+         mprotect(guard, COPPER_STACK_GUARD, PROT_NONE) != 0)) {
         mode = COPPER_GUARD_CANARY;
     }
     if (unlikely(mode > load_relaxed(&stacks.guard))) {
@@ -526,6 +553,8 @@ void cu__stack_configure(void)
 void cu__stack_after_fork(void)
 {
     uint8_t guard = stacks.guard;
+    uint32_t mapped_guards = stacks.mapped_guards;
     memset(&stacks, 0, sizeof(stacks));
     stacks.guard = guard;
+    stacks.mapped_guards = mapped_guards;
 }

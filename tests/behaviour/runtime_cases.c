@@ -21,6 +21,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -635,6 +636,45 @@ static int run_many(void *unused)
     return 0;
 }
 
+static void *do_nothing(void *arg)
+{
+    return arg;
+}
+
+static void park_at_chan(void *gate)
+{
+    char value;
+    cu_recv(gate, &value);
+}
+
+/* More stacks than there can be guards by mprotect: the program can still map and start threads. */
+static int run_mappings(void *unused)
+{
+    (void)unused;
+    cu_chan *gate = cu_chan_new(1, 0);
+    for (int i = 0; i < 40000; i++) {
+        check(cu_go(park_at_chan, gate) > 0);
+    }
+    check(cu_quiesce(0, 60 * COPPER_SEC) == 0);
+    struct cu_runtime_stats stats = {.size = sizeof(stats)};
+    cu_runtime_stats_read(&stats);
+    printf("guard %s\n", stats.guard_mode);
+    for (int i = 0; i < 2000; i++) { /* neighbours that cannot be joined */
+        check(mmap(NULL, 4096, i % 2 ? PROT_READ : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) !=
+              MAP_FAILED);
+    }
+    pthread_t thread;
+    check(pthread_create(&thread, NULL, do_nothing, NULL) == 0);
+    pthread_join(thread, NULL);
+    cu_chan_close(gate);
+    return 0;
+}
+
+static int guard_leaves_mappings(void)
+{
+    return cu_run(run_mappings, NULL);
+}
+
 static int parked_100k(void)
 {
     return cu_run(run_many, NULL);
@@ -704,6 +744,7 @@ static const struct {
     {"guard_madvise", overflow},
     {"guard_mprotect", overflow},
     {"guard_canary", guard_canary},
+    {"guard_leaves_mappings", guard_leaves_mappings},
     {"guard_unknown", print_procs},
     {"null_dereference", null_dereference},
     {"chained_handler", chained_handler},

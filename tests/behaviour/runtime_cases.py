@@ -24,6 +24,7 @@ CASES = {
     "guard_madvise": (DEADLY, r"needs more than its 256 KiB", {"COPPER_STACK_GUARD": "madvise"}, ""),
     "guard_mprotect": (DEADLY, r"needs more than its 256 KiB", {"COPPER_STACK_GUARD": "mprotect"}, ""),
     "guard_canary": ({ABRT}, r"needs more than its 256 KiB", {"COPPER_STACK_GUARD": "canary"}, ""),
+    "guard_leaves_mappings": ({0}, NOTHING, {"COPPER_STACK_GUARD": "mprotect"}, r"\Aguard canary\n"),
     "guard_unknown": ({0}, r"\Acopper: COPPER_STACK_GUARD=fence is not one of madvise, mprotect, "
                       r"canary, auto; using auto\n\Z", {"COPPER_STACK_GUARD": "fence"}, ""),
     "null_dereference": (DEADLY, r"\A(?!copper:)", {}, ""),
@@ -66,9 +67,9 @@ BAD_PROCS = ["x", "0", "-1", "257", "2x", ""]
 # another thread allocated at the moment of the fork.
 NOT_UNDER = {
     "address": {"no_address_space", "overflow_canary", "overflow_mprotect", "guard_canary",
-                "fork_in_thread", "fork_in_coroutine"},
+                "guard_leaves_mappings", "fork_in_thread", "fork_in_coroutine"},
     "thread": {"no_address_space", "overflow_canary", "overflow_mprotect", "guard_canary",
-               "parked_100k", "fork_in_thread", "fork_in_coroutine"},
+               "parked_100k", "guard_leaves_mappings", "fork_in_thread", "fork_in_coroutine"},
 }
 
 
