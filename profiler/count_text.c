@@ -70,7 +70,11 @@ static size_t comment_lines(struct cu__answer *a, struct cu_symbolizer *symbols,
 void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
                      const struct cu__text_record *r)
 {
-    cu__answer_printf(a, "%" PRIu64 " @", r->count);
+    if (r->lead) {
+        cu__answer_printf(a, "%s @", r->lead);
+    } else {
+        cu__answer_printf(a, "%" PRIu64 " @", r->count);
+    }
     for (unsigned i = 0; i < r->nframes; i++) {
         cu__answer_printf(a, " 0x%" PRIx64, COPPER_FRAME_PC(r->frames[i]) + 1);
     }

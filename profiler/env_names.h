@@ -7,6 +7,7 @@
 #define COPPER_ENV_NAMES_H
 
 #define COPPER_ENV_NAMES(X)                                                                        \
+    X(BLOCK_RATE)                                                                                  \
     X(BUDGET)                                                                                      \
     X(FLIGHT)                                                                                      \
     X(FLIGHT_FILE)                                                                                 \
@@ -16,12 +17,14 @@
     X(LEAKCHECK)                                                                                   \
     X(MAXCOROUTINES)                                                                               \
     X(MAXPROCS)                                                                                    \
+    X(MUTEX_FRACTION)                                                                              \
     X(PRELOAD_FOLLOW)                                                                              \
     X(PRELOAD_HTTP)                                                                                \
     X(PRELOAD_NAMES)                                                                               \
     X(PRELOAD_PID)                                                                                 \
     X(PRELOAD_QUIET)                                                                               \
     X(PRELOAD_RECORD)                                                                              \
+    X(SCHEDULE_RATE)                                                                               \
     X(TEST_TIMEOUT)                                                                                \
     X(TOKEN_FILE)                                                                                  \
     X(TRACE_BUFFER)                                                                                \

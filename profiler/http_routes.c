@@ -14,6 +14,7 @@
 #include "http_query.h"
 #include "recorded.h"
 #include "kernel_threads.h"
+#include "metrics.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -28,10 +29,14 @@ static uint64_t threads_count_now(void)
 
 const struct cu__kind cu__kinds[] = {
 #define COPPER_KIND_ROUTE(name, type, unit, serve, count, description)                             \
-    {#name, type, unit, serve, NULL, NULL, count, description},
+    {#name, type, unit, serve, NULL, NULL, count, description, NULL},
 #define COPPER_KIND_NAMED(name, type, unit, make, text, count, description)                        \
-    {#name, type, unit, NULL, make, text, count, description},
+    {#name, type, unit, NULL, make, text, count, description, NULL},
+#define COPPER_KIND_DELAY(name, type, description)                                                 \
+    {#name,        type, "nanoseconds", NULL, cu__##name##_profile, cu__##name##_text,             \
+     cu__##name##_count, description, cu__##name##_window},
 #include "profile_kinds.def"
+#undef COPPER_KIND_DELAY
 #undef COPPER_KIND_ROUTE
 #undef COPPER_KIND_NAMED
 };
@@ -122,7 +127,9 @@ static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
 {
     struct cu_pprof *before = NULL, *after = NULL;
     int64_t t0 = 0, t1 = 0;
-    int err = kind->make(options, &before);
+    int err = kind->window ? kind->window(true) : 0;
+    bool is_open = kind->window && !err;
+    err = err ? err : kind->make(options, &before);
     if (!err) {
         cu_pprof_times(before, &t0, NULL, NULL);
         err = cu__answer_wait(a, window_ns) ? 0 : -ECANCELED;
@@ -136,6 +143,9 @@ static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
         err = cu_pprof_merge(after, before);
     }
     cu_pprof_free(before);
+    if (is_open) {
+        kind->window(false);
+    }
     if (err) {
         cu_pprof_free(after);
         return err;
@@ -259,6 +269,10 @@ static void dispatch(struct cu__answer *a)
     }
     if (strncmp(path, COPPER_ROUTES_PREFIX, n - 1) == 0 && path[n - 1] == '\0') {
         cu__answer_moved(a, COPPER_ROUTES_PREFIX);
+        return;
+    }
+    if (strcmp(path, COPPER_METRICS_PATH) == 0) {
+        cu__serve_metrics(a);
         return;
     }
     if (!is_ours) {

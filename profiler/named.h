@@ -30,10 +30,25 @@ cu__named_text cu__goroutine_text;
 cu__named_make cu__threadcreate_profile;
 cu__named_text cu__threadcreate_text;
 
+/* Opens (true) and closes the window in which a profile counts, for ?seconds=. 0 or -errno. */
+typedef int cu__named_window(bool is_open);
+
+#define COPPER_DELAY_DECLARE(name)                                                                 \
+    cu__named_make cu__##name##_profile;                                                           \
+    cu__named_text cu__##name##_text;                                                              \
+    cu__named_window cu__##name##_window;                                                          \
+    uint64_t cu__##name##_count(void);
+COPPER_DELAY_DECLARE(block)
+COPPER_DELAY_DECLARE(mutex)
+COPPER_DELAY_DECLARE(schedule)
+COPPER_DELAY_DECLARE(hog)
+#undef COPPER_DELAY_DECLARE
+
 /* Writes one record of a count profile: "3 @ 0x...", labels, a comment line for each frame, and an
  * empty line. No frames: the stand-in for state. */
 struct cu__text_record {
     uint64_t count;
+    const char *lead; /* in place of the count; may be NULL */
     const cu_frame *frames;
     unsigned nframes;
     const char *state;

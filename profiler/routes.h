@@ -32,6 +32,7 @@ struct cu__kind {
     cu__named_text *text;
     cu__count_fn *count; /* for the index page; NULL: 0 */
     const char *description;
+    cu__named_window *window; /* it counts while one is open, or when asked to; NULL: always */
 };
 extern const struct cu__kind cu__kinds[];
 extern const size_t cu__nkinds;

@@ -13,7 +13,7 @@ def kinds():
     """Names and forms from the table that the library itself is made from."""
     text = open(os.path.join(SOURCE, "profiler/profile_kinds.def")).read()
     return {m.group(2): m.group(1) for m in
-            re.finditer(r"^COPPER_KIND_(ROUTE|NAMED)\((\w+)", text, re.M)}
+            re.finditer(r"^COPPER_KIND_(ROUTE|NAMED|DELAY)\((\w+)", text, re.M)}
 
 
 def is_error(reply, status, text):

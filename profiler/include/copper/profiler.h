@@ -40,6 +40,24 @@ void cu_pprof_stop(void);
  * for that long. Any number may run at once, beside HTTP clients. 0 or -errno. */
 int cu_profile_cpu_file(const char *path, double seconds, int hz);
 
+/* ---- waits and delays of coroutines ----------------------------------------------------------
+ *
+ * Off unless asked for; ?seconds= turns a profile on for its window. Rates are what is sampled, values
+ * are what happened: they are scaled up, and only grow. 0, -ENOTSUP (no coroutine runtime in the
+ * process), -ENOMEM, -ENOSPC (too many tools attached). From plain threads and coroutines. */
+
+/* Block profile: a wait of rate_ns or longer counts, a shorter one with probability duration/rate.
+ * 1: all; 0 or less: off. Like Go's SetBlockProfileRate, but of all waits: channels, select, locks,
+ * sleep, I/O, announced blocking calls. At start-up from COPPER_BLOCK_RATE=10us. */
+int cu_profile_block_rate(int64_t rate_ns);
+/* Mutex profile: one in `fraction` contended unlocks counts; 0: off; negative: only asks. Returns the
+ * fraction before, or -errno. Like Go's SetMutexProfileFraction. At start-up from
+ * COPPER_MUTEX_FRACTION=5. */
+int cu_profile_mutex_fraction(int fraction);
+/* Schedule and hog profiles and the delays of /metrics; sampled by duration as above. At start-up
+ * from COPPER_SCHEDULE_RATE=10us. */
+int cu_profile_schedule_rate(int64_t rate_ns);
+
 /* ---- our routes in somebody else's server ---------------------------------------------------- */
 
 struct cu_http_header {

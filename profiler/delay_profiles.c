@@ -1,0 +1,214 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the block, mutex, schedule and hog profiles and their text forms, from delay_table.h.
+ *
+ * Design. A stack that was walked on the stack of who told begins with our hook and the runtime's
+ * telling (cu__emit_...): these are left out, the runtime's call itself stays.
+ */
+#include "delay_hooks.h"
+#include "named.h"
+#include "runtime_weak.h"
+#include "spare_symbolizer.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#pragma weak cu_ready_cause_text
+
+#define OWN_FRAMES_MAX 8u
+
+static const char *const first_type[COPPER_DELAY_KINDS] = {"contentions", "contentions", "delays",
+                                                           "hogs"};
+
+struct making {
+    struct cu__encoder *e;
+    struct cu__answer *a;
+    struct cu_symbolizer *symbols;
+    int err;
+};
+
+/* A frame that a hook took from a bare address has no module yet. */
+static unsigned copy_frames(const struct cu__delay_entry *entry, const cu_frame *frames,
+                            cu_frame *out)
+{
+    for (uint32_t i = 0; i < entry->nframes; i++) {
+        const struct cu_module *m = NULL;
+        out[i] = frames[i];
+        if (COPPER_FRAME_MODULE(frames[i]) == 0 && (m = cu_module_at(frames[i]))) {
+            out[i] |= (uint64_t)m->id << 48;
+        }
+    }
+    return entry->nframes;
+}
+
+/* How many of the first frames are ours. */
+static unsigned own_frames(struct cu_symbolizer *symbols, const cu_frame *frames, unsigned n)
+{
+    for (unsigned i = 0; i < n && i < OWN_FRAMES_MAX; i++) {
+        struct cu_symbol s;
+        cu_symbolize(symbols, frames[i], &s);
+        if (strncmp(s.lines[0].function, "cu__emit_", 9) == 0) {
+            return i + 1 < n ? i + 1 : 0;
+        }
+    }
+    return 0;
+}
+
+static const char *waker_text(struct cu_symbolizer *symbols, uint64_t waker)
+{
+    static const char *const others[] = {"unknown", "timer", "poller", "thread", "runtime"};
+    if (waker <= COPPER_WAKER_LAST) {
+        return others[waker];
+    }
+    const struct cu_module *m = cu_module_at(waker);
+    struct cu_symbol s;
+    cu_symbolize(symbols, (m ? (uint64_t)m->id << 48 : 0) | waker, &s);
+    return s.lines[s.nlines - 1].function;
+}
+
+static size_t labels_of(const struct making *t, const struct cu__delay_entry *entry,
+                        struct cu_pprof_label labels[2])
+{
+    if (entry->key.kind == COPPER_DELAY_BLOCK && entry->key.why != COPPER_WAIT_NONE) {
+        labels[0] = (struct cu_pprof_label){
+            .key = "reason", .str = cu_wait_reason_text((enum cu_wait_reason)entry->key.why)};
+        return 1;
+    }
+    if (entry->key.kind == COPPER_DELAY_SCHEDULE && entry->nframes) {
+        labels[0] = (struct cu_pprof_label){
+            .key = "cause", .str = cu_ready_cause_text((enum cu_ready_cause)entry->key.why)};
+        labels[1] = (struct cu_pprof_label){.key = "waker",
+                                            .str = waker_text(t->symbols, entry->key.waker)};
+        return 2;
+    }
+    return 0;
+}
+
+/* Rounded: a stack that counted at all shows. */
+static int64_t whole_count(const struct cu__delay_entry *entry)
+{
+    int64_t count = atomic_load_explicit(&entry->count, memory_order_relaxed);
+    return (count + COPPER_DELAY_ONE / 2) / COPPER_DELAY_ONE;
+}
+
+static void add_sample(const struct cu__delay_entry *entry, const cu_frame *raw, void *arg)
+{
+    struct making *t = arg;
+    struct cu_pprof_label labels[2];
+    cu_frame frames[COPPER_DELAY_DEPTH];
+    unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
+    size_t nlabels = labels_of(t, entry, labels);
+    int64_t values[2] = {whole_count(entry),
+                         atomic_load_explicit(&entry->delay_ns, memory_order_relaxed)};
+    if (t->err) {
+        return;
+    }
+    if (n) {
+        t->err = cu__encoder_sample(t->e, frames + own, n - own, values, labels, nlabels);
+        return;
+    }
+    struct cu_pprof *p = cu__encoder_profile(t->e);
+    uint32_t location = cu__stand_in_location(p, "unknown");
+    t->err = cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &location,
+                                                          .nlocations = 1,
+                                                          .values = values,
+                                                          .labels = labels,
+                                                          .nlabels = nlabels});
+}
+
+static int make(enum cu__delay_kind kind, struct cu_pprof **out)
+{
+    struct making t = {.e = cu__encoder_new(), .symbols = cu__symbolizer_borrow()};
+    t.err = t.e && t.symbols ? 0 : -ENOMEM;
+    if (!t.err) {
+        struct cu_pprof *p = cu__encoder_profile(t.e);
+        cu_pprof_sample_type(p, first_type[kind], "count");
+        cu_pprof_sample_type(p, "delay", "nanoseconds");
+        cu_pprof_period(p, first_type[kind], "count", 1);
+        cu_pprof_time(p, cu__wall_ns(), 0);
+        cu__delay_tend();
+        cu__delay_each(kind, add_sample, &t);
+    }
+    if (t.symbols) {
+        cu__symbolizer_return(t.symbols);
+    }
+    struct cu_pprof *p = t.e ? cu__encoder_finish(t.e) : NULL;
+    if (t.err) {
+        cu_pprof_free(p);
+        return t.err;
+    }
+    *out = p;
+    return p ? 0 : -ENOMEM;
+}
+
+static void add_text(const struct cu__delay_entry *entry, const cu_frame *raw, void *arg)
+{
+    struct making *t = arg;
+    struct cu_pprof_label labels[2];
+    cu_frame frames[COPPER_DELAY_DEPTH];
+    char lead[64], text[512] = "";
+    unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
+    size_t nlabels = labels_of(t, entry, labels);
+    for (size_t i = 0; i < nlabels; i++) {
+        size_t at = strlen(text);
+        snprintf(text + at, sizeof(text) - at, "%s\"%s\":\"%.200s\"%s", i ? ", " : "{",
+                 labels[i].key, labels[i].str, i + 1 == nlabels ? "}" : "");
+    }
+    snprintf(lead, sizeof(lead), "%" PRId64 " %" PRId64,
+             atomic_load_explicit(&entry->delay_ns, memory_order_relaxed), whole_count(entry));
+    cu__text_record(t->a, t->symbols,
+                    &(struct cu__text_record){.lead = lead,
+                                              .frames = frames + own,
+                                              .nframes = n - own,
+                                              .state = "unknown",
+                                              .labels = nlabels ? text : NULL});
+}
+
+/* One cycle is a nanosecond, and values stand for all, not for those sampled. */
+static int text(enum cu__delay_kind kind, struct cu__answer *a)
+{
+    struct making t = {.a = a, .symbols = cu__symbolizer_borrow()};
+    if (!t.symbols) {
+        return -ENOMEM;
+    }
+    if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
+        bool is_mutex = kind == COPPER_DELAY_MUTEX;
+        cu__answer_printf(a, "--- %s:\ncycles/second=1000000000\n%s",
+                          is_mutex ? "mutex" : "contention", is_mutex ? "sampling period=1\n" : "");
+        cu__delay_tend();
+        cu__delay_each(kind, add_text, &t);
+    }
+    cu__symbolizer_return(t.symbols);
+    return 0;
+}
+
+#define COPPER_DELAY_PROFILE(name, kind)                                                           \
+    int cu__##name##_profile(const struct cu__named_options *options, struct cu_pprof **out)       \
+    {                                                                                              \
+        (void)options;                                                                             \
+        return make(kind, out);                                                                    \
+    }                                                                                              \
+    int cu__##name##_text(const struct cu__named_options *options, struct cu__answer *a)           \
+    {                                                                                              \
+        (void)options;                                                                             \
+        return text(kind, a);                                                                      \
+    }                                                                                              \
+    uint64_t cu__##name##_count(void)                                                              \
+    {                                                                                              \
+        return cu__delay_entries(kind);                                                            \
+    }                                                                                              \
+    int cu__##name##_window(bool is_open)                                                          \
+    {                                                                                              \
+        int err = is_open ? cu__delay_window_open(kind) : 0;                                       \
+        if (!is_open) {                                                                            \
+            cu__delay_window_close(kind);                                                          \
+        }                                                                                          \
+        return err;                                                                                \
+    }
+
+COPPER_DELAY_PROFILE(block, COPPER_DELAY_BLOCK)
+COPPER_DELAY_PROFILE(mutex, COPPER_DELAY_MUTEX)
+COPPER_DELAY_PROFILE(schedule, COPPER_DELAY_SCHEDULE)
+COPPER_DELAY_PROFILE(hog, COPPER_DELAY_HOG)

@@ -1,0 +1,81 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""block, mutex, schedule and hog tell what the program measured itself; every profile is strict."""
+import re
+import os
+
+from http_support import Pprof, Raw, Server, SOURCE, check, finish, program, until
+from strict import strict
+
+NAMED = ("block", "mutex", "schedule", "hog")
+
+
+def profile_of(pprof, server, name, query=""):
+    return Raw(pprof.clean("-raw", "%s/%s%s" % (server.url, name, query)))
+
+
+def delay_through(raw, function, **labels):
+    return sum(values[1] for i, (values, _) in enumerate(raw.samples)
+               if function in raw.stack(i) and
+               all(raw.labels[i].get(k) == v for k, v in labels.items()))
+
+
+def near(name, got, expected, share):
+    check(abs(got - expected) <= share * expected,
+          "%s: %.3f ms, the program measured %.3f ms" % (name, got / 1e6, expected / 1e6))
+    print("%s: %.3f ms, measured %.3f ms" % (name, got / 1e6, expected / 1e6))
+
+
+with Server(program("delay_program")) as server, Pprof() as pprof:
+    expected = {}
+    for _ in range(4):
+        name, value = server.process.stdout.readline().split()
+        expected[name.decode()] = int(value)
+    raws = {name: profile_of(pprof, server, name) for name in NAMED}
+    block, mutex = raws["block"], raws["mutex"]
+    check(block.types == ["contentions/count", "delay/nanoseconds"], "types of block")
+    check(block.period_type == "contentions count" and block.period == 1, "period of block")
+    near("block", delay_through(block, "wait_for_number", reason="chan receive"),
+         expected["block"], 0.05)
+    near("mutex", delay_through(mutex, "unlock_late"), expected["mutex"], 0.05)
+    for i, (values, _) in enumerate(mutex.samples):
+        check("unlock_late" in mutex.stack(i), "a mutex stack is the holder's: %s" % mutex.stack(i))
+        check(not [f for f in mutex.stack(i) if f.startswith(("cu__emit_", "on_"))],
+              "our own frames are left out: %s" % mutex.stack(i))
+    near("schedule", delay_through(raws["schedule"], "delayed"), expected["schedule"], 0.10)
+    wakers = {raws["schedule"].labels[i].get("waker") for i in range(len(raws["schedule"].samples))
+              if "delayed" in raws["schedule"].stack(i)}
+    check(wakers == {"run"}, "who woke the delayed: %s" % wakers)
+    near("hog", delay_through(raws["hog"], "hog_the_p"), expected["hog"], 0.10)
+
+    # cumulative, and the text forms agree
+    for name in NAMED:
+        text = server.get(name + "?debug=1")[2].decode()
+        total = sum(int(l.split()[0]) for l in text.splitlines() if re.match(r"^\d+ \d+ @", l))
+        again = sum(v[1] for v, _ in profile_of(pprof, server, name).samples)
+        before = sum(v[1] for v, _ in raws[name].samples)
+        check(before <= again, "%s only grows" % name)
+        check(total == again, "%s: debug=1 says %d, binary %d" % (name, total, again))
+        first = pprof.run("-top", "%s/%s?debug=1" % (server.url, name))
+        check(first.returncode == 0, "pprof reads %s?debug=1: %s" % (name, first.stderr[-300:]))
+
+    # a window turns them on
+    for name in ("block", "mutex"):
+        window = profile_of(pprof, server, name, "?seconds=1")
+        check(sum(v[1] for v, _ in window.samples) > 0, "%s?seconds=1 sees waits" % name)
+    quiet = sum(v[1] for v, _ in profile_of(pprof, server, "mutex").samples)
+    check(quiet == sum(v[1] for v, _ in profile_of(pprof, server, "mutex").samples),
+          "nothing counts when no window is open")
+
+    # every profile that there is
+    text = open(os.path.join(SOURCE, "profiler/profile_kinds.def")).read()
+    kinds = re.findall(r"^COPPER_KIND_(ROUTE|NAMED|DELAY)\((\w+), (\w+|\"\w+\")", text, re.M)
+    check(len(kinds) >= 9, "profile_kinds.def was read")
+    for form, name, kind in kinds:
+        if kind != "NULL":
+            query = "?seconds=1" if form == "ROUTE" else ""
+            strict(name, server.profile(name + query))
+            if form != "ROUTE":
+                strict(name + " delta", server.profile(name + "?seconds=1"), is_delta=True)
+    check(server.is_alive(), "the program still runs")
+finish()
