@@ -9,6 +9,8 @@
 #define COPPER_ENV_NAMES(X)                                                                        \
     X(BLOCK_RATE)                                                                                  \
     X(BUDGET)                                                                                      \
+    X(DEADLOCK)                                                                                    \
+    X(DUMP)                                                                                        \
     X(FLIGHT)                                                                                      \
     X(FLIGHT_FILE)                                                                                 \
     X(FLIGHT_ON)                                                                                   \
@@ -24,7 +26,10 @@
     X(PRELOAD_PID)                                                                                 \
     X(PRELOAD_QUIET)                                                                               \
     X(PRELOAD_RECORD)                                                                              \
+    X(SCHED_SEED)                                                                                  \
     X(SCHEDULE_RATE)                                                                               \
+    X(STACK_CENSUS)                                                                                \
+    X(STACK_GUARD)                                                                                 \
     X(TEST_TIMEOUT)                                                                                \
     X(TOKEN_FILE)                                                                                  \
     X(TRACE_BUFFER)                                                                                \

@@ -56,7 +56,9 @@ def headers_of(s, names):
             check("content-encoding" not in headers, path + " content encoding")
             check("date" in headers, path + " date")
             check((body == b"") == (method == "HEAD"), "%s %s body" % (method, path))
-            if method == "GET":
+            if method == "GET" and name == "trace":
+                check(body[:2] == b"go", path + " is a Go trace")
+            elif method == "GET":
                 check(body[:2] == b"\x1f\x8b" and len(gzip.decompress(body)) > 0, path + " gzip")
     for name, form in names.items():
         if form != "NAMED":
