@@ -16,9 +16,9 @@
 #include "delay_hooks.h"
 
 #include "cpu_int.h"
-#include "duration.h"
 #include "machine.h"
 #include "runtime_weak.h"
+#include "units.h"
 
 #include <copper/profiler.h>
 #include <copper/time.h>

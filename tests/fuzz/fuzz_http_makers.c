@@ -151,3 +151,35 @@ void cu__serve_trace(struct cu__answer *a)
     else if (cu__answer_begin(a, COPPER_TYPE_BINARY, "trace"))
         cu__answer_printf(a, "go 1.22 trace");
 }
+
+void cu__serve_metrics(struct cu__answer *a)
+{
+    if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL))
+        cu__answer_printf(a, "up 1\n");
+}
+
+#define COPPER_FUZZ_DELAY(name)                                                                    \
+    int cu__##name##_profile(const struct cu__named_options *options, struct cu_pprof **out)       \
+    {                                                                                              \
+        (void)options;                                                                             \
+        return make_named(out);                                                                    \
+    }                                                                                              \
+    int cu__##name##_text(const struct cu__named_options *options, struct cu__answer *a)           \
+    {                                                                                              \
+        return write_named(options, a);                                                            \
+    }                                                                                              \
+    int cu__##name##_window(bool is_open)                                                          \
+    {                                                                                              \
+        if (is_open && fuzz_switches.maker == FUZZ_MAKER_FAILS_SILENTLY)                           \
+            return -ENOTSUP;                                                                       \
+        open_windows += is_open ? 1 : -1;                                                          \
+        return 0;                                                                                  \
+    }                                                                                              \
+    uint64_t cu__##name##_count(void)                                                              \
+    {                                                                                              \
+        return 3;                                                                                  \
+    }
+COPPER_FUZZ_DELAY(block)
+COPPER_FUZZ_DELAY(mutex)
+COPPER_FUZZ_DELAY(schedule)
+COPPER_FUZZ_DELAY(hog)
