@@ -220,10 +220,9 @@ static void *foreign(void *seed)
     return NULL;
 }
 
-static int run_random(void *unused)
+static int run_random(void *seed_of)
 {
-    (void)unused;
-    uint64_t seed = number;
+    uint64_t seed = *(uint64_t *)seed_of;
     pthread_t thread;
     budget = 200;
     for (int i = 0; i < CHANS; i++) {
@@ -271,7 +270,8 @@ static int do_random(void)
     if (cu_hooks_attach(&counting, NULL) != 0) {
         die("cu_hooks_attach", -1);
     }
-    cu_run(run_random, NULL);
+    uint64_t seed = number;
+    cu_run(run_random, &seed);
     cu_quiesce(0, 5 * COPPER_SEC);
     usleep(20000); /* the last exits are told */
     cu_hooks_detach(&counting, NULL);
@@ -297,10 +297,11 @@ static void *take_from_the_middle(void *unused)
     return NULL;
 }
 
-static int run_twice(void *arg)
+static int run_often(void *unused)
 {
-    for (int i = 0; i < 6; i++, number++) {
-        run_random(arg);
+    (void)unused;
+    for (uint64_t seed = number; seed < number + 6; seed++) {
+        run_random(&seed);
     }
     return 0;
 }
@@ -309,7 +310,7 @@ static int do_middle(void)
 {
     pthread_t thread;
     pthread_create(&thread, NULL, take_from_the_middle, NULL);
-    cu_run(run_twice, NULL);
+    cu_run(run_often, NULL);
     pthread_join(thread, NULL);
     print_counts();
     return 0;
