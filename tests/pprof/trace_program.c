@@ -239,6 +239,7 @@ static int run_random(void *seed_of)
         cu_recv(c, &got);
     }
     cu_wg_wait(&pings);
+    cu_chan_unref(c);
     pthread_join(thread, NULL);
     cu_wg_wait(&all);
     for (int i = 0; i < CHANS; i++) {
@@ -501,6 +502,7 @@ static int run_skynet(void *unused)
     cu_go(grow, &root);
     cu_recv(root.up, &sum);
     stop_trace(trace);
+    cu_chan_unref(root.up);
     print_counts();
     return sum == 0;
 }
