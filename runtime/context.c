@@ -478,6 +478,7 @@ static int wait_for_done(cu_ctx *ctx, const struct cu__wait *why)
     struct cu__waiter w = {.g = g, .race = race};
     int err = cu__ctx_watch(ctx, &w);
     if (err) {
+        cu__race_call_off(race);
         return err;
     }
     struct cu__wait limited = ctx ? cu__ctx_limit(why, ctx) : *why;

@@ -42,6 +42,7 @@ static inline bool cu__gate_left(struct cu__race *race)
 static inline uint64_t cu__race_open_at(struct cu__race *race, uint32_t gate)
 {
     uint64_t ticket = load_relaxed(&race->word) + 1;
+    cu_assert(ticket & 1);
     race->winner = NULL;
     race->thread_wake = 0;
     store_relaxed(&race->gate, gate);
@@ -66,7 +67,13 @@ static inline bool cu__race_win(struct cu__race *race, uint64_t ticket)
     return cas_seq(&race->word, &ticket, ticket + 1);
 }
 
-/* The same for who found w in a list. Called with the list's lock. */
+/* By the waiter, where nobody can have won: there will be no wait after all. */
+static inline void cu__race_call_off(struct cu__race *race)
+{
+    store_relaxed(&race->word, load_relaxed(&race->word) + 1);
+}
+
+/* cu__race_win for who found w in a list. Called with the list's lock. */
 static inline bool cu__race_win_by(struct cu__waiter *w)
 {
     uint64_t ticket = load_relaxed(&w->race->word);

@@ -141,6 +141,8 @@ int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lo
         }
         cu__lock_take(lock);
         error = winner == &end ? cu_ctx_err(ctx) : -ETIMEDOUT;
+    } else {
+        cu__race_call_off(race); /* the list's lock was held all the time */
     }
     if (w->is_queued) {
         cu__waiters_remove(list, w);
