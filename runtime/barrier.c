@@ -30,7 +30,7 @@
 
 #include "types.h"
 
-static bool is_available; /* written before there are workers */
+static bool is_available; /* any: atomic; false again if it is forbidden later */
 
 static int membarrier(int command)
 {
@@ -49,16 +49,24 @@ void cu__claims_prepare(void)
     store_seq(&cu__sched.claims_open, is_available ? 0 : 1);
 }
 
+bool cu__barrier_everywhere(void)
+{
+    if (load_relaxed(&is_available) && membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
+        store_relaxed(&is_available, false);
+        store_seq(&cu__sched.claims_open, 1);
+    }
+    return load_relaxed(&is_available);
+}
+
 void cu__claims_open(void)
 {
     struct cu__sched *s = &cu__sched;
-    if (!is_available) {
+    if (!load_relaxed(&is_available)) {
         return;
     }
     store_seq(&s->claims_open, 1);
-    if (membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED) != 0) {
-        is_available = false; /* was forbidden meanwhile: from now on always open */
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (!cu__barrier_everywhere()) {
+        __atomic_thread_fence(__ATOMIC_SEQ_CST); /* from now on always open */
     }
     for (uint32_t i = 0; i < s->procs; i++) {
         while (load_acquire(&s->ps[i].is_picking)) {
@@ -69,7 +77,7 @@ void cu__claims_open(void)
 
 void cu__claims_close(void)
 {
-    if (is_available) {
+    if (load_relaxed(&is_available)) {
         store_seq(&cu__sched.claims_open, 0);
     }
 }

@@ -5,6 +5,10 @@
 #ifndef COPPER_RUNTIME_BARRIER_H
 #define COPPER_RUNTIME_BARRIER_H
 
+#include <stdbool.h>
+
+/* All threads of the process pass a full memory barrier. False: the kernel cannot. */
+bool cu__barrier_everywhere(void);
 /* After this every worker that dequeues a coroutine looks whether it is claimed. */
 void cu__claims_open(void);
 void cu__claims_close(void);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: what the environment and the machine allow: COPPER_MAXPROCS, COPPER_MAXCOROUTINES, CPU
+ * Purpose: what the environment and the machine allow: COPPER_MAXPROCS, COPPER_MAXTHREADS,
+ * COPPER_MAXCOROUTINES, COPPER_HANDOFF, CPU
  * affinity, the cgroup's CPU quota.
  *
  * A value that is not a number in range is reported once, in one line, and the default is used: a
@@ -176,4 +177,24 @@ uint32_t cu__config_coroutines(void)
     static bool is_reported;
     return number_from_env("COPPER_MAXCOROUTINES", COPPER_COROUTINES_MAX, COPPER_COROUTINES_MAX,
                            &is_reported);
+}
+
+uint32_t cu__config_threads(void)
+{
+    static bool is_reported;
+    return number_from_env("COPPER_MAXTHREADS", COPPER_THREADS_MAX, COPPER_THREADS_DEFAULT,
+                           &is_reported);
+}
+
+bool cu__config_handoff(void)
+{
+    static bool is_reported;
+    const char *text = getenv("COPPER_HANDOFF");
+    if (text == NULL || strcmp(text, "1") == 0) {
+        return true;
+    }
+    if (strcmp(text, "0") != 0 && !__atomic_exchange_n(&is_reported, true, __ATOMIC_RELAXED)) {
+        fprintf(stderr, "copper: COPPER_HANDOFF=%s is neither 0 nor 1; using 1\n", text);
+    }
+    return strcmp(text, "0") != 0;
 }

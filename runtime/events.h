@@ -63,5 +63,7 @@ void cu__note_parked(struct cu__g *g);
 void cu__note_ready(struct cu__g *g, cu_id waker, bool was_parked);
 /* Tells of g, which is about to run on p. */
 void cu__tell_running(struct cu__p *p, struct cu__g *g);
+/* Tells of the calling coroutine, which lost its P and got p without leaving its stack. */
+void cu__tell_resumed(struct cu__p *p, struct cu__g *g);
 
 #endif

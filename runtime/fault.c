@@ -118,3 +118,11 @@ void *cu__fault_stack_install(void)
     sigaltstack(&stack, NULL);
     return memory;
 }
+
+void cu__fault_stack_remove(void *memory)
+{
+    if (memory) {
+        sigaltstack(&(stack_t){.ss_flags = SS_DISABLE}, NULL);
+        munmap(memory, handler_stack_size());
+    }
+}

@@ -3,6 +3,8 @@
  * Purpose: a worker that ran out of coroutines looks for more, and sleeps when there is none; and
  * who makes work wakes such a worker.
  *
+ * Who sleeps and who has which P is in supply.c.
+ *
  * The wake-up argument
  *
  * Wanted: no worker sleeps while a coroutine waits that it could run, and few wake-ups in vain (a
@@ -51,122 +53,24 @@
 #include "gstate.h"
 #include "netpoll.h"
 #include "runq.h"
+#include "supply.h"
 #include "watch.h"
-#include "worker.h"
 
 #define SPIN_ROUNDS   10u
-#define SPIN_PAUSE_NS 3000 /* between rounds; also how long a runnext is left alone */
-
-enum { SLEEPING = 0, WOKEN = 1, NUDGED = 2, POLLING = 3 }; /* struct cu__m.wake */
-
-static void take_p(struct cu__m *m, struct cu__p *p)
-{
-    struct cu__m *nobody = NULL;
-    bool is_ours = cas_seq(&p->owner, &nobody, m);
-    cu_assert(is_ours);
-    store_relaxed(&m->p, p); /* inspectors look */
-    if (EVENT_ON(P_STARTED)) {
-        cu__emit_p_started((int)p->index, m->tid);
-    }
-}
-
-static void give_p(struct cu__m *m)
-{
-    struct cu__p *p = m->p;
-    struct cu__m *owner = m;
-    if (EVENT_ON(P_STOPPED)) {
-        cu__emit_p_stopped((int)p->index);
-    }
-    store_relaxed(&m->p, NULL);
-    bool was_ours = cas_seq(&p->owner, &owner, NULL);
-    cu_assert(was_ours);
-}
-
-/* ---- the idle lists; all called with sched.lock. There are as many idle M as idle P. ---- */
-
-static void list_idle(struct cu__m *m, struct cu__p *p)
-{
-    struct cu__sched *s = &cu__sched;
-    p->next_idle = s->idle_ps;
-    s->idle_ps = p;
-    m->next_idle = s->idle_ms;
-    s->idle_ms = m;
-    m->is_idle = true;
-    store_seq(&s->idle_count, s->idle_count + 1);
-}
-
-static struct cu__p *unlist_idle(struct cu__m *m)
-{
-    struct cu__sched *s = &cu__sched;
-    struct cu__m **link = &s->idle_ms;
-    while (*link != m) {
-        link = &(*link)->next_idle;
-    }
-    *link = m->next_idle;
-    m->is_idle = false;
-    struct cu__p *p = s->idle_ps;
-    s->idle_ps = p->next_idle;
-    store_seq(&s->idle_count, s->idle_count - 1);
-    return p;
-}
-
-/* Anybody but the keeper, if there is somebody else. */
-static struct cu__m *choose_idle(void)
-{
-    struct cu__m *m = cu__sched.idle_ms;
-    if (m && m->next_idle && m == load_relaxed(&cu__sched.keeper)) {
-        m = m->next_idle;
-    }
-    return m;
-}
-
-/* Ends the sleep of a worker whose word was changed, wherever it sleeps. */
-static void rouse(struct cu__m *m, uint32_t was)
-{
-    if (was == POLLING) {
-        cu__netpoll_break();
-    } else {
-        cu__futex_wake(&m->wake, 1);
-    }
-}
-
-static noinline void wake_idle(void)
-{
-    struct cu__sched *s = &cu__sched;
-    uint32_t none = 0;
-    if (!cas_seq(&s->spinning_count, &none, 1)) {
-        return;
-    }
-    cu__lock_take(&s->lock);
-    struct cu__m *m = choose_idle();
-    if (m) {
-        m->next_p = unlist_idle(m);
-    }
-    cu__lock_drop(&s->lock);
-    if (m == NULL) {
-        sub_seq(&s->spinning_count, 1);
-        return;
-    }
-    /* pairs with the load in sleep_idle */
-    rouse(m, __atomic_exchange_n(&m->wake, WOKEN, __ATOMIC_ACQ_REL));
-}
-
-void cu__wake_one(void)
-{
-    if (load_relaxed(&cu__sched.idle_count) != 0 && load_relaxed(&cu__sched.spinning_count) == 0) {
-        wake_idle();
-    }
-}
+#define SPIN_PAUSE_NS 3000              /* between rounds; also how long a runnext is left alone */
+#define SURPLUS_NS    (10 * COPPER_SEC) /* how long more threads rest than there are P */
 
 void cu__wake_keeper(int64_t deadline_ns)
 {
     struct cu__sched *s = &cu__sched;
     struct cu__m *keeper = load_seq(&s->keeper);
-    if (keeper && deadline_ns < load_seq(&s->keeper_until_ns)) {
+    if (keeper == NULL && load_seq(&s->idle_count)) {
+        cu__wake_one(); /* it will find nothing, and become the keeper */
+    } else if (keeper && deadline_ns < load_seq(&s->keeper_until_ns)) {
         uint32_t was = load_relaxed(&keeper->wake);
-        while (was == SLEEPING || was == POLLING) {
-            if (cas_seq(&keeper->wake, &was, NUDGED)) {
-                rouse(keeper, was);
+        while (was == CU__SLEEPING || was == CU__POLLING) {
+            if (cas_seq(&keeper->wake, &was, CU__NUDGED)) {
+                cu__end_sleep(keeper, was);
                 return;
             }
         }
@@ -296,38 +200,35 @@ static struct cu__g *look_everywhere(struct cu__m *m)
     return NULL;
 }
 
-/* This worker found work: see the third rule above. */
-static void end_spinning(struct cu__m *m)
+/* Work, or timers that nobody keeps. */
+static bool somebody_is_needed(void)
 {
-    struct cu__sched *s = &cu__sched;
-    m->is_spinning = false;
-    if (sub_seq(&s->spinning_count, 1) != 1 || load_seq(&s->idle_count) == 0) {
-        return;
-    }
-    if (work_is_in_sight() || (load_seq(&s->keeper) == NULL &&
-                               (earliest_timer() != COPPER_NO_WAKE || cu__netpoll_is_awaited()))) {
+    return work_is_in_sight() || (load_seq(&cu__sched.keeper) == NULL &&
+                                  (earliest_timer() != COPPER_NO_WAKE || cu__netpoll_is_awaited()));
+}
+
+void cu__see_to_work(void)
+{
+    if (load_seq(&cu__sched.idle_count) && somebody_is_needed()) {
         cu__wake_one();
     }
 }
 
-/* ---- sleeping ---- */
-
-/* Gets up by oneself. False: a waker was faster, and has set m->next_p. */
-static bool get_up(struct cu__m *m)
+bool cu__work_waits(int64_t now_ns)
 {
-    struct cu__sched *s = &cu__sched;
-    add_seq(&s->spinning_count, 1);
-    cu__lock_take(&s->lock);
-    bool is_idle = m->is_idle;
-    if (is_idle) {
-        m->next_p = unlist_idle(m);
-    }
-    cu__lock_drop(&s->lock);
-    if (!is_idle) {
-        sub_seq(&s->spinning_count, 1);
-    }
-    return is_idle;
+    return work_is_in_sight() || earliest_timer() <= now_ns;
 }
+
+/* This worker found work: see the third rule above. */
+static void end_spinning(struct cu__m *m)
+{
+    m->is_spinning = false;
+    if (sub_seq(&cu__sched.spinning_count, 1) == 1) {
+        cu__see_to_work();
+    }
+}
+
+/* ---- sleeping ---- */
 
 /* Until when a keeper may sleep. */
 static int64_t keep_until(void)
@@ -345,82 +246,108 @@ static int64_t keep_until(void)
 /* The keeper's sleep while there is a poller. True: it found events. */
 static bool sleep_polling(struct cu__m *m, int64_t until, struct cu__polled *polled)
 {
-    uint32_t wake = SLEEPING;
-    if (cas_seq(&m->wake, &wake, POLLING)) {
+    uint32_t wake = CU__SLEEPING;
+    if (cas_seq(&m->wake, &wake, CU__POLLING)) {
         cu__netpoll_wait(polled, until);
-        wake = POLLING;
-        cas_seq(&m->wake, &wake, SLEEPING);
+        wake = CU__POLLING;
+        cas_seq(&m->wake, &wake, CU__SLEEPING);
     }
     return polled->count != 0;
 }
 
-/* Until woken, or as keeper until a timer is due or an event is there. */
-static void sleep_idle(struct cu__m *m, struct cu__polled *polled)
+/* No P is idle any more, or somebody has just given us one: what became ready goes into the global
+ * queue. */
+static void deliver_without_p(struct cu__m *m, struct cu__polled *polled)
 {
-    struct cu__sched *s = &cu__sched;
-    bool is_keeper = false;
-    for (;;) {
-        uint32_t wake = load_acquire(&m->wake);
-        if (wake == WOKEN) {
-            break;
-        }
-        if (wake == NUDGED && !cas_seq(&m->wake, &wake, SLEEPING)) {
-            continue;
-        }
-        struct cu__m *nobody = NULL;
-        is_keeper = is_keeper || cas_seq(&s->keeper, &nobody, m);
-        int64_t until = is_keeper ? keep_until() : COPPER_NO_DEADLINE;
-        if (until != COPPER_NO_DEADLINE && until <= cu_now()) {
-            if (get_up(m)) {
-                break;
-            }
-            continue;
-        }
-        if (is_keeper && polled->count == 0 && cu__netpoll_is_on()) {
-            if (sleep_polling(m, until, polled) && get_up(m)) {
-                break;
-            }
-            continue;
-        }
-        cu__futex_wait(&m->wake, SLEEPING, until);
-    }
-    if (is_keeper) {
-        store_seq(&s->keeper, NULL);
-    }
+    cu_assert(m->p == NULL);
+    cu__netpoll_deliver(polled);
+    polled->count = 0;
 }
 
-/* Gives the P up and sleeps until there may be work; comes back with a P, spinning. False: work
- * came up while we were about to. */
+enum sleep { GOES_ON, IS_UP, IS_TO_END };
+
+/* One step of a sleep: until something changes, or as keeper until a timer is due. It is to end
+ * when there are more that rest than can ever run. */
+static enum sleep sleep_a_while(struct cu__m *m, bool *is_keeper, struct cu__polled *polled)
+{
+    struct cu__sched *s = &cu__sched;
+    struct cu__m *nobody = NULL;
+    if (load_seq(&s->idle_count)) {
+        *is_keeper = *is_keeper || cas_seq(&s->keeper, &nobody, m);
+    } else if (*is_keeper) {
+        /* no P to look at timers with: those that run see to them. And look again: a P may have
+         * become idle before that was to be seen */
+        *is_keeper = false;
+        store_seq(&s->keeper, NULL);
+        return GOES_ON;
+    }
+    int64_t until = *is_keeper ? keep_until() : COPPER_NO_DEADLINE;
+    if (until <= cu_now()) {
+        return cu__get_up(m) ? IS_UP : GOES_ON;
+    }
+    if (*is_keeper && cu__netpoll_is_on()) {
+        if (sleep_polling(m, until, polled)) {
+            if (cu__get_up(m)) {
+                return IS_UP;
+            }
+            deliver_without_p(m, polled);
+        }
+        return GOES_ON;
+    }
+    bool is_surplus = !*is_keeper && load_seq(&s->idle_ms_count) > s->procs;
+    if (is_surplus) {
+        until = cu_now() + SURPLUS_NS;
+    }
+    cu__futex_wait(&m->wake, CU__SLEEPING, until);
+    return is_surplus && cu_now() >= until && cu__retire(m) ? IS_TO_END : GOES_ON;
+}
+
+/* Until woken. False: m is to end. */
+static bool sleep_idle(struct cu__m *m, struct cu__polled *polled)
+{
+    bool is_keeper = false;
+    enum sleep sleep = GOES_ON;
+    while (sleep == GOES_ON) {
+        uint32_t wake = load_acquire(&m->wake);
+        if (wake == CU__WOKEN) {
+            break;
+        }
+        if (wake == CU__NUDGED && !cas_seq(&m->wake, &wake, CU__SLEEPING)) {
+            continue;
+        }
+        sleep = sleep_a_while(m, &is_keeper, polled);
+    }
+    if (is_keeper) {
+        store_seq(&cu__sched.keeper, NULL);
+    }
+    return sleep != IS_TO_END;
+}
+
+/* Gives the P up, if m has one, and sleeps until there may be work; comes back with a P, spinning.
+ * False: m is to end. */
 static bool rest(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
     struct cu__polled polled = {.count = 0};
-    cu__lock_take(&s->lock);
-    if (s->global_count) {
-        cu__lock_drop(&s->lock);
-        return false;
-    }
-    struct cu__p *p = m->p;
-    store_relaxed(&m->wake, SLEEPING);
-    give_p(m);
-    list_idle(m, p);
-    bool is_all_idle = s->idle_count == s->procs;
-    cu__lock_drop(&s->lock);
+    bool is_all_idle = cu__p_give(m, true);
     if (m->is_spinning) {
         m->is_spinning = false;
         sub_seq(&s->spinning_count, 1);
     }
-    if (!work_is_in_sight() || !get_up(m)) {
+    if (!work_is_in_sight() || !cu__get_up(m)) {
         if (is_all_idle) {
             cu__watch_idle();
             if (load_seq(&s->quiesce_count)) {
                 cu__quiesce_check();
             }
         }
-        sleep_idle(m, &polled);
+        if (!sleep_idle(m, &polled)) {
+            return false;
+        }
     }
+    store_relaxed(&m->wake, CU__SLEEPING);
     m->is_spinning = true;
-    take_p(m, m->next_p);
+    cu__p_take(m, m->next_p);
     cu__netpoll_deliver(&polled);
     return true;
 }
@@ -433,25 +360,45 @@ static int64_t book(uint64_t *counter, int64_t since_ns)
     return now_ns;
 }
 
+static struct cu__g *look(struct cu__m *m)
+{
+    if (m->p == NULL || load_relaxed(&cu__sched.give_way)) {
+        return NULL;
+    }
+    struct cu__g *g = look_nearby(m->p);
+    return g ? g : look_everywhere(m);
+}
+
 struct cu__g *cu__find_work(struct cu__m *m)
 {
     struct cu__g *g;
     int64_t since_ns = cu_now();
-    if (m->p->busy_since_ns) {
-        since_ns = book(&m->p->counters.running_ns, m->p->busy_since_ns);
-        store_relaxed(&m->p->busy_since_ns, 0);
+    bool has_rested = false;
+    if (m->p) {
+        cu__p_stops(m->p, since_ns);
     }
-    for (;;) {
-        g = look_nearby(m->p);
-        if (g == NULL) {
-            g = look_everywhere(m);
+    if (unlikely(m->locked_g != NULL)) {
+        return cu__wait_locked(m);
+    }
+    if (unlikely(m->must_end)) {
+        if (m->p) {
+            cu__p_give(m, false);
+            cu__see_to_work();
         }
-        if (g) {
-            break;
+        return NULL;
+    }
+    while ((g = look(m)) == NULL) {
+        if (m->p) {
+            book(&m->p->counters.spinning_ns, since_ns);
         }
-        book(&m->p->counters.spinning_ns, since_ns);
-        rest(m);
+        if (!rest(m)) {
+            return NULL;
+        }
+        has_rested = true;
         since_ns = cu_now();
+    }
+    if (has_rested && m->p->cause != COPPER_CAUSE_STOLEN) {
+        m->p->cause = COPPER_CAUSE_NO_WORKER;
     }
     store_relaxed(&m->p->busy_since_ns, book(&m->p->counters.spinning_ns, since_ns));
     if (m->is_spinning) {

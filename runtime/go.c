@@ -14,6 +14,7 @@
 #include "events.h"
 #include "futex.h"
 #include "origin.h"
+#include "ownership.h"
 #include "registry.h"
 #include "report.h"
 #include "schedule.h"
@@ -56,6 +57,8 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     g->stack_class = (uint8_t)spawn->stack_class;
     g->saved_errno = 0;
     g->syscall_depth = 0;
+    g->lost_cause = 0;
+    g->is_locked = g->is_detached = false;
     g->wait = (struct cu__wait){.reason = COPPER_WAIT_NONE};
     store_relaxed(&g->entry, spawn->fn);
     store_relaxed(&g->parent, parent ? parent->id : 0);
@@ -79,6 +82,37 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     }
 }
 
+/* p is m's, or NULL: on a plain thread, or because it was lost. */
+static inline cu_id make(struct cu__m *m, struct cu__p *p, const struct cu__spawn *spawn)
+{
+    int error = cu__stack_reserve(p, spawn->stack_class);
+    if (unlikely(error)) {
+        return error;
+    }
+    struct cu__g *g = cu__registry_take(p, &error);
+    if (unlikely(g == NULL)) {
+        cu__stack_unreserve(p, spawn->stack_class);
+        return error;
+    }
+    struct cu__g *parent = m ? m->g : NULL;
+    cu_id id = g->id, parent_id = parent ? parent->id : 0;
+    fill_in(g, spawn, parent);
+    if (likely(p != NULL)) {
+        bump(&p->counters.created, 1);
+    } else {
+        add_relaxed(&cu__sched.foreign.created, 1);
+    }
+    if (EVENT_ON(RUNNING)) {
+        cu__note_ready(g, parent_id, false);
+    }
+    if (EVENT_ON(CREATED)) {
+        cu__emit_created(id, parent_id, spawn->options->site);
+    }
+    store_release(&g->state, CU__G_RUNNABLE);
+    cu__enqueue(g);
+    return id;
+}
+
 cu_id cu__spawn(const struct cu__spawn *asked)
 {
     struct cu__spawn spawn = *asked;
@@ -91,32 +125,13 @@ cu_id cu__spawn(const struct cu__spawn *asked)
         return -ENOMEM;
     }
     struct cu__m *m = cu__m();
-    struct cu__p *p = m ? m->p : NULL;
-    error = cu__stack_reserve(p, spawn.stack_class);
-    if (unlikely(error)) {
-        return error;
+    if (m == NULL) {
+        return make(NULL, NULL, &spawn);
     }
-    struct cu__g *g = cu__registry_take(p, &error);
-    if (unlikely(g == NULL)) {
-        cu__stack_unreserve(p, spawn.stack_class);
-        return error;
-    }
-    struct cu__g *parent = m ? m->g : NULL;
-    cu_id id = g->id, parent_id = parent ? parent->id : 0;
-    fill_in(g, &spawn, parent);
-    if (likely(m != NULL)) {
-        bump(&m->p->counters.created, 1);
-    } else {
-        add_relaxed(&cu__sched.foreign.created, 1);
-    }
-    if (EVENT_ON(RUNNING)) {
-        cu__note_ready(g, parent_id, false);
-    }
-    if (EVENT_ON(CREATED)) {
-        cu__emit_created(id, parent_id, spawn.options->site);
-    }
-    store_release(&g->state, CU__G_RUNNABLE);
-    cu__enqueue(g);
+    uint32_t was_inside = m->inside; /* timers' callbacks spawn too */
+    struct cu__p *p = m->p && cu__enter(m) ? m->p : NULL;
+    cu_id id = make(m, p, &spawn);
+    store_release(&m->inside, was_inside);
     return id;
 }
 

@@ -171,15 +171,26 @@ void cu__note_ready(struct cu__g *g, cu_id waker, bool was_parked)
     g->waker = waker;
 }
 
-void cu__tell_running(struct cu__p *p, struct cu__g *g)
+/* What waited in a queue when its P was taken from somebody waited for that. */
+static enum cu_ready_cause cause_of(const struct cu__p *p, const struct cu__g *g)
+{
+    if (g->lost_cause) {
+        return g->lost_cause;
+    }
+    bool was_queued = p->cause == COPPER_CAUSE_QUEUE || p->cause == COPPER_CAUSE_GLOBAL ||
+                      p->cause == COPPER_CAUSE_NO_WORKER;
+    return was_queued && g->ready_ns && g->ready_ns < p->handed_ns ? COPPER_CAUSE_HANDOFF
+                                                                   : p->cause;
+}
+
+static void tell(struct cu__p *p, struct cu__g *g, enum cu_ready_cause cause,
+                 const struct cu_saved_regs *regs)
 {
     bool is_noted = g->noted_serial == load_relaxed(&hooks.serial) && g->ready_ns != 0;
-    bool is_new = ((const struct cu__switch_frame *)g->context.sp)->pc ==
-                  (uint64_t)(uintptr_t)cu__coroutine_entry;
     struct cu_resume resume = {.size = sizeof(resume),
                                .p = (int32_t)p->index,
                                .g = g->id,
-                               .cause = p->cause,
+                               .cause = cause,
                                .labels = g->labels,
                                .site = g->site,
                                .entry = g->entry};
@@ -192,13 +203,32 @@ void cu__tell_running(struct cu__p *p, struct cu__g *g)
             resume.object = g->wait.object;
         }
     }
-    if (!is_new) {
-        cu__frame_regs(g->context.sp, &resume.regs);
+    if (regs) {
+        resume.regs = *regs;
         resume.stack_lo = (uint64_t)(uintptr_t)g->stack->lo;
         resume.stack_hi = (uint64_t)(uintptr_t)g->stack->hi;
     }
     g->ready_ns = 0;
     cu__emit_running(&resume);
+}
+
+void cu__tell_running(struct cu__p *p, struct cu__g *g)
+{
+    struct cu_saved_regs regs;
+    bool is_new = ((const struct cu__switch_frame *)g->context.sp)->pc ==
+                  (uint64_t)(uintptr_t)cu__coroutine_entry;
+    if (!is_new) {
+        cu__frame_regs(g->context.sp, &regs);
+    }
+    tell(p, g, cause_of(p, g), is_new ? NULL : &regs);
+    g->lost_cause = 0;
+}
+
+void cu__tell_resumed(struct cu__p *p, struct cu__g *g)
+{
+    struct cu_saved_regs regs;
+    cu__capture_regs(&regs);
+    tell(p, g, p->cause, &regs);
 }
 
 /* Tools stay attached in the child; readers of other threads are gone. */

@@ -28,10 +28,13 @@
 #include "clock.h"
 #include "fd.h"
 #include "gstate.h"
+#include "ownership.h"
 #include "pool.h"
 #include "registry.h"
+#include "runq.h"
 #include "schedule.h"
 #include "stack.h"
+#include "supply.h"
 #include "sync_int.h"
 #include "tls.h"
 
@@ -147,15 +150,21 @@ static void release(struct cu__g *g)
     }
 }
 
-/* On which thread g runs, as of a moment ago. */
+/* On which thread g runs, as of a moment ago, and whether it computes there: it does not in an
+ * announced call, or without a P. */
 static void describe_thread(const struct cu__g *g, struct cu_g_info *out)
 {
-    struct cu__sched *s = &cu__sched;
-    for (uint32_t i = 0; i < s->procs; i++) {
-        if (load_relaxed(&s->ms[i].g) == g) {
-            struct cu__p *p = load_relaxed(&s->ms[i].p);
-            out->tid = load_relaxed(&s->ms[i].tid);
-            out->p = p ? (int32_t)p->index : -1;
+    uint32_t count = load_acquire(&cu__sched.ms_used);
+    for (uint32_t i = 0; i < count; i++) {
+        struct cu__m *m = &cu__sched.ms[i];
+        if (load_relaxed(&m->g) == g) {
+            struct cu__p *p = load_relaxed(&m->p);
+            bool has_p = p && cu__owner(p) == m;
+            out->tid = load_relaxed(&m->tid);
+            out->p = has_p ? (int32_t)p->index : -1;
+            if (!has_p || (load_relaxed(&m->syscalls) & 1)) {
+                out->state = COPPER_G_SYSCALL;
+            }
             return;
         }
     }
@@ -264,15 +273,26 @@ void cu_runtime_stats_read(struct cu_runtime_stats *out)
     if (!load_acquire(&s->is_started)) {
         return;
     }
+    int64_t now_ns = cu_now();
     add_counters(out, &s->foreign);
     for (uint32_t i = 0; i < s->procs; i++) {
         struct cu__p *p = &s->ps[i];
         add_counters(out, &p->counters);
-        int64_t busy_since_ns = load_relaxed(&p->busy_since_ns), now_ns = cu_now();
+        out->runnable += cu__runq_length(p);
+        int64_t busy_since_ns = load_relaxed(&p->busy_since_ns);
         if (busy_since_ns && busy_since_ns < now_ns) {
             out->running_ns += (uint64_t)(now_ns - busy_since_ns);
         }
     }
+    for (int i = 0; i < COPPER_HANDOFF_COUNT; i++) {
+        out->handoffs[i] = load_relaxed(&s->supply.handoffs[i]);
+    }
+    out->starved = load_relaxed(&s->supply.starved);
+    out->preempted = load_relaxed(&s->supply.preempted);
+    out->threads_refused = load_relaxed(&s->supply.refused);
+    out->threads_max = s->threads_max;
+    out->idle_ns = cu__idle_ns(now_ns);
+    out->runnable += load_relaxed(&s->global_count);
     out->threads = load_relaxed(&s->threads);
     out->live = out->created > out->exited ? out->created - out->exited : 0;
 }

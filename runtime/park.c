@@ -16,21 +16,43 @@
 #include "events.h"
 #include "futex.h"
 #include "gstate.h"
+#include "ownership.h"
 #include "race.h"
 #include "runq.h"
 #include "service.h"
+#include "supply.h"
 #include "sync_int.h"
 #include "tls.h"
+
+/* Without a P of one's own. */
+static noinline void enqueue_elsewhere(struct cu__m *m, struct cu__g *g)
+{
+    if (g->is_locked) {
+        cu__enqueue_locked(g);
+        return;
+    }
+    cu__global_put(g);
+    cu__wake_one();
+    if (m && m->g) {
+        cu__block_for_p(m);
+    }
+}
 
 void cu__enqueue(struct cu__g *g)
 {
     struct cu__m *m = cu__m();
-    if (likely(m && m->p)) {
-        cu__runq_put_next(m->p, g);
-    } else {
-        cu__global_put(g);
+    if (unlikely(m == NULL || m->p == NULL)) {
+        enqueue_elsewhere(NULL, g);
+        return;
     }
-    cu__wake_one();
+    uint32_t was_inside = m->inside; /* the scheduler itself readies too */
+    if (likely(cu__enter(m) && !g->is_locked)) {
+        cu__runq_put_next(m->p, g);
+        cu__wake_one();
+    } else {
+        enqueue_elsewhere(cu__owner(m->p) == m ? NULL : m, g);
+    }
+    store_release(&m->inside, was_inside);
 }
 
 void cu__ready(struct cu__g *g)

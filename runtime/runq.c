@@ -84,15 +84,6 @@ noinline void cu__runq_put_slowly(struct cu__p *p, struct cu__g *g)
     }
 }
 
-void cu__runq_put_next(struct cu__p *p, struct cu__g *g)
-{
-    struct cu__g *old = swap_seq(&p->runnext, g);
-    if (old) {
-        cu__runq_put(p, old);
-        __atomic_thread_fence(__ATOMIC_SEQ_CST);
-    }
-}
-
 bool cu__runq_is_empty(struct cu__p *p)
 {
     /* runnext may move to the ring between the two looks: look at tail again */
@@ -105,9 +96,16 @@ bool cu__runq_is_empty(struct cu__p *p)
     }
 }
 
+uint32_t cu__runq_length(struct cu__p *p)
+{
+    uint32_t head = load_relaxed(&p->head), length = load_relaxed(&p->tail) - head;
+    length = length <= COPPER_RUNQ_SIZE ? length : 0; /* not of one moment */
+    return length + (load_relaxed(&p->runnext) != NULL);
+}
+
 /* Copies half of victim's ring to the end of p's, as far as there is room, without publishing it.
- * Returns how many. A thief's ring is mostly empty, but not always: timers that it ran on its way may
- * have filled it. */
+ * Returns how many. A thief's ring is mostly empty, but not always: timers that it ran on its way
+ * may have filled it. */
 static uint32_t grab(struct cu__p *p, struct cu__p *victim)
 {
     uint32_t room = COPPER_RUNQ_SIZE - (p->tail - load_acquire(&p->head));

@@ -37,7 +37,14 @@ static inline void cu__runq_put(struct cu__p *p, struct cu__g *g)
 
 /* Puts g into runnext; a G that was there moves to the end of the ring. A full barrier lies between
  * this and what the caller reads afterwards. */
-void cu__runq_put_next(struct cu__p *p, struct cu__g *g);
+static inline void cu__runq_put_next(struct cu__p *p, struct cu__g *g)
+{
+    struct cu__g *old = swap_seq(&p->runnext, g);
+    if (old) {
+        cu__runq_put(p, old);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    }
+}
 /* runnext, or the oldest of the ring; NULL: both empty. */
 static inline struct cu__g *cu__runq_get(struct cu__p *p)
 {
@@ -57,6 +64,8 @@ static inline struct cu__g *cu__runq_get(struct cu__p *p)
 
 /* A glance: true also for a moving queue. */
 bool cu__runq_is_empty(struct cu__p *p);
+/* How many it holds, at a glance. */
+uint32_t cu__runq_length(struct cu__p *p);
 /* Moves half of victim's ring (with_next: else its runnext) to p's; returns one of them to run, and
  * their number through count. NULL when there is nothing. */
 struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next,

@@ -24,6 +24,7 @@
 #include "events.h"
 #include "gstate.h"
 #include "netpoll.h"
+#include "ownership.h"
 #include "race.h"
 #include "registry.h"
 #include "replay.h"
@@ -31,18 +32,10 @@
 #include "runq.h"
 #include "spawn.h"
 #include "stack.h"
+#include "supply.h"
 #include "tls.h"
 
 struct cu__sched cu__sched;
-
-/* A worker of its own is worth waking for what a yield puts back; without a barrier this is only a
- * hint, which is enough because this P will run that coroutine itself. */
-static void hint_wake(void)
-{
-    if (load_relaxed(&cu__sched.idle_count) && !load_relaxed(&cu__sched.spinning_count)) {
-        cu__wake_one();
-    }
-}
 
 static void finish_park(struct cu__g *g, struct cu__lock *unlock)
 {
@@ -68,11 +61,18 @@ static void finish_park(struct cu__g *g, struct cu__lock *unlock)
 static void finish_exit(struct cu__m *m, struct cu__g *g)
 {
     struct cu__scope *scope = g->scope;
+    if (unlikely(g->is_locked)) {
+        cu__lock_ended(m, g);
+    }
     g->scope = NULL;
     store_release(&g->state, CU__G_DEAD);
     cu__stack_detach(m->p, g);
     cu__registry_give(m->p, g);
-    bump(&m->p->counters.exited, 1);
+    if (likely(m->p != NULL)) {
+        bump(&m->p->counters.exited, 1);
+    } else {
+        add_relaxed(&cu__sched.foreign.exited, 1);
+    }
     if (unlikely(scope != NULL)) {
         cu__scope_part(scope); /* last: who waits for its members to be gone must not see one */
     }
@@ -101,17 +101,48 @@ static inline void look_at_timers(struct cu__p *p)
     }
 }
 
-/* Sees to the coroutine that was left. */
-static inline void finish_switch(struct cu__m *m)
+/* Sees to a coroutine that was left without a P; on the thread's own stack. */
+static noinline void finish_lost(struct cu__m *m)
 {
     struct cu__after after = m->after;
     m->after.kind = COPPER_AFTER_NOTHING;
     if (after.kind == COPPER_AFTER_PARK) {
         finish_park(after.g, after.unlock);
     } else if (after.kind == COPPER_AFTER_YIELD) {
+        bool is_locked = after.g->is_locked;
         store_release(&after.g->state, CU__G_RUNNABLE);
-        cu__runq_put(m->p, after.g);
-        hint_wake();
+        if (is_locked) {
+            cu__enqueue_locked(after.g);
+        } else {
+            cu__global_put(after.g);
+            cu__wake_one();
+        }
+    } else if (after.kind == COPPER_AFTER_EXIT) {
+        finish_exit(m, after.g);
+    }
+    sub_seq(&cu__sched.detached_count, 1); /* last: until then nobody may think that all is idle */
+}
+
+/* Sees to the coroutine that was left. */
+static inline void finish_switch(struct cu__m *m)
+{
+    if (unlikely(m->p == NULL)) {
+        finish_lost(m);
+        return;
+    }
+    struct cu__after after = m->after;
+    m->after.kind = COPPER_AFTER_NOTHING;
+    if (after.kind == COPPER_AFTER_PARK) {
+        finish_park(after.g, after.unlock);
+    } else if (after.kind == COPPER_AFTER_YIELD) {
+        bool is_locked = after.g->is_locked;
+        store_release(&after.g->state, CU__G_RUNNABLE);
+        if (unlikely(is_locked)) {
+            cu__enqueue_locked(after.g);
+        } else {
+            cu__runq_put(m->p, after.g);
+            cu__wake_one(); /* a hint, without a barrier: this P will run it itself */
+        }
     } else if (after.kind == COPPER_AFTER_EXIT) {
         finish_exit(m, after.g);
     }
@@ -144,6 +175,9 @@ __attribute__((always_inline)) static inline struct cu__g *pick(struct cu__p *p)
         g = NULL;
         p->cause = COPPER_CAUSE_GLOBAL;
         if (unlikely(tick % COPPER_FAIR_TICKS == 0)) {
+            if (unlikely(load_relaxed(&cu__sched.give_way))) {
+                return NULL; /* find_work.c hands the P over */
+            }
             g = cu__global_get(p, 1);
         }
         if (likely(g == NULL)) {
@@ -166,7 +200,7 @@ struct cu__g *cu__pick(struct cu__p *p)
 }
 
 /* Time on a P, for the coroutine that stops and the one that starts. */
-static noinline void account(struct cu__p *p, struct cu__g *stops)
+noinline void cu__account(struct cu__p *p, struct cu__g *stops)
 {
     int64_t now_ns = cu_now();
     if (p->switched_ns) {
@@ -196,7 +230,7 @@ static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind k
     struct cu__p *p = m->p;
     int index = (int)p->index;
     if (EVENT_ON(ACCOUNT)) {
-        account(p, g);
+        cu__account(p, g);
     }
     if (kind == COPPER_AFTER_YIELD) {
         store_relaxed(&g->since_ns, p->clock_ns);
@@ -224,14 +258,24 @@ static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind k
     }
 }
 
+/* With nobody else near: is there a reason to leave the coroutine that yields? */
+static noinline bool must_switch(struct cu__g *self)
+{
+    return load_relaxed(&cu__sched.give_way) || (self->is_locked && cu__work_waits(cu_now()));
+}
+
 int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock)
 {
     struct cu__g *self = m->g;
+    if (unlikely(!cu__enter(m))) {
+        return cu__schedule_lost(m, kind, unlock);
+    }
 
     /* choose: before leaving, while our stack is still ours */
-    struct cu__g *next = pick(m->p);
-    if (next == NULL && kind == COPPER_AFTER_YIELD) {
+    struct cu__g *next = unlikely(self->is_locked) ? NULL : pick(m->p);
+    if (next == NULL && kind == COPPER_AFTER_YIELD && !must_switch(self)) {
         look_at_timers(m->p);
+        cu__leave(m);
         return 0;
     }
 
@@ -252,6 +296,23 @@ int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unl
     return cu__switch(&self->context.sp, to->sp);
 }
 
+int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock)
+{
+    struct cu__g *self = m->g;
+    if (kind == COPPER_AFTER_YIELD && cu__p_try_take_idle(m)) {
+        cu__found_p(m, self->lost_cause ? self->lost_cause : COPPER_CAUSE_PREEMPTED);
+        cu__leave(m);
+        return 0;
+    }
+    cu__tell_lost(m, kind);
+    m->after = (struct cu__after){kind, self, unlock};
+    self->saved_errno = *m->errno_address;
+    store_relaxed(&m->p, NULL);
+    store_relaxed(&m->g, NULL);
+    cu__depart(&self->context, &m->context, kind == COPPER_AFTER_EXIT);
+    return cu__switch(&self->context.sp, m->context.sp);
+}
+
 int cu__arrived(void)
 {
     struct cu__m *m = cu__m();
@@ -262,7 +323,9 @@ int cu__arrived(void)
         return 0;
     }
     *m->errno_address = g->saved_errno;
-    return g->waiter.result;
+    int result = g->waiter.result;
+    cu__leave(m);
+    return result;
 }
 
 void cu__run(struct cu__m *m, struct cu__g *g)

@@ -22,12 +22,19 @@ struct cu__g *cu__pick(struct cu__p *p);
 /* First C function on a coroutine's stack; called by cu__coroutine_entry. */
 __attribute__((noreturn)) void cu__coroutine_main(void);
 
-/* find_work.c: from the thread's own stack: a coroutine to run, RUNNING and the caller's. Sleeps
- * until there is one. */
+/* find_work.c: from the thread's own stack: a coroutine to run, RUNNING and the caller's; m has a P
+ * then. Sleeps until there is one. NULL: the thread is to end. */
 struct cu__g *cu__find_work(struct cu__m *m);
 /* After work was put into a queue, with a full barrier between: wakes a worker if all are asleep
  * that could take it. */
-void cu__wake_one(void);
+void cu__wake_idle(void);
+static inline void cu__wake_one(void)
+{
+    if (unlikely(load_relaxed(&cu__sched.idle_count) != 0) &&
+        load_relaxed(&cu__sched.spinning_count) == 0) {
+        cu__wake_idle();
+    }
+}
 /* After p's earliest timer became earlier: the keeper must not sleep past it. */
 void cu__wake_keeper(int64_t deadline_ns);
 
@@ -37,6 +44,24 @@ static inline bool cu__waits_for_others(const struct cu__wait *wait)
     return wait->reason == COPPER_WAIT_QUIESCE ||
            (wait->deadline_ns == 0 && wait->reason != COPPER_WAIT_IO_WAIT);
 }
+/* True if something waits to be run, were there a P; a glance. */
+bool cu__work_waits(int64_t now_ns);
+
+/* sched.c: books the time on p up to now for the coroutine that stops. */
+void cu__account(struct cu__p *p, struct cu__g *stops);
+/* sched.c: cu__schedule for a coroutine whose P was lost. */
+int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock);
+
+/* detach.c, for the calling coroutine, which lost its P, inside:
+ * it found that in a call that may not move to another thread: blocks until there is a P. */
+void cu__block_for_p(struct cu__m *m);
+/* It has a P again, and is told to go on. */
+void cu__found_p(struct cu__m *m, enum cu_ready_cause cause);
+/* It leaves without. */
+void cu__tell_lost(struct cu__m *m, enum cu__after_kind kind);
+
+/* lock_thread.c: a coroutine ended that was locked to m. */
+void cu__lock_ended(struct cu__m *m, struct cu__g *g);
 
 /* park.c */
 void cu__ready(struct cu__g *g);

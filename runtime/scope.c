@@ -11,11 +11,11 @@
  * active when the count is zero, because an active member is counted by definition.
  *
  * For "all coroutines" nothing is counted. Nothing can happen by itself exactly when every P is
- * idle, the global queue is empty, no heap has a timer (those of waiters for quiescence aside),
- * nobody but daemons waits for I/O, and no inspector holds a coroutine that was made ready
- * meanwhile. The first three are looked at under the scheduler's lock, by whoever lists the last P
- * as idle: a P is listed only with empty queues, and while all are idle only a plain thread can
- * change anything, which is not "by itself".
+ * idle, all queues are empty, no heap has a timer (those of waiters for quiescence aside), nobody
+ * but daemons waits for I/O, no coroutine runs without a P (in a blocking call, say), and no
+ * inspector holds one that was made ready meanwhile. All this is looked at under the scheduler's
+ * lock, by whoever lists the last P as idle; while all are idle only a plain thread can change
+ * anything, which is not "by itself".
  *
  * Concurrency: scopes.lock guards the list of scopes, their references and the waiters. A scope
  * lives while it has members, is somebody's current one, or is what somebody will go back to.
@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "netpoll.h"
+#include "runq.h"
 #include "schedule.h"
 #include "tls.h"
 
@@ -160,11 +161,11 @@ static bool everything_is_idle(void)
         return true;
     }
     cu__lock_take(&s->lock);
-    bool is_idle =
-        s->idle_count == s->procs && s->global_count == 0 && load_seq(&s->inspecting_count) == 0;
+    bool is_idle = s->idle_count == s->procs && s->global_count == 0 &&
+                   load_seq(&s->detached_count) == 0 && load_seq(&s->inspecting_count) == 0;
     is_idle = is_idle && !cu__netpoll_can_wake();
     for (uint32_t i = 0; i < s->procs && is_idle; i++) {
-        is_idle = load_relaxed(&s->ps[i].timers.counted) == 0;
+        is_idle = load_relaxed(&s->ps[i].timers.counted) == 0 && cu__runq_is_empty(&s->ps[i]);
     }
     cu__lock_drop(&s->lock);
     return is_idle;

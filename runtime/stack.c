@@ -495,7 +495,7 @@ void cu__stack_detach(struct cu__p *p, struct cu__g *g)
     __asan_unpoison_memory_region(stack->lo, (size_t)(stack->hi - stack->lo));
 #endif
     store_relaxed(&g->stack, NULL);
-    if (unlikely(class != COPPER_STACK_CLASS_DEFAULT)) {
+    if (unlikely(class != COPPER_STACK_CLASS_DEFAULT || p == NULL)) {
         give_global(stack);
         cu__stack_unreserve(p, class);
         return;

@@ -14,6 +14,8 @@
  *   spinning   an M that has a P but no G and looks for one
  *   keeper     the one sleeping M whose sleep ends when the earliest timer is due
  *   claim      an inspector holds a G still while it reads it
+ *   inside     an M runs the scheduler's code: its P cannot be taken (ownership.h)
+ *   detached   a G that runs on its M without a P: it gave it up, or it was taken
  *
  * States of a G, in struct cu__g.state (gstate.h has the transitions)
  *
@@ -50,7 +52,9 @@
 #include "lock.h"
 #include "switch.h"
 
-#define COPPER_PROCS_MAX        256u       /* P */
+#define COPPER_PROCS_MAX        256u   /* P */
+#define COPPER_THREADS_MAX      65536u /* M */
+#define COPPER_THREADS_DEFAULT  256u
 #define COPPER_COROUTINES_MAX   (1u << 24) /* G: slots that an id can name */
 #define COPPER_RUNQ_SIZE        256u       /* G in the ring of a P; a power of two */
 #define COPPER_NAME_SIZE        32u        /* bytes, with the end */
@@ -155,15 +159,19 @@ struct cu__g {
     int saved_errno;
     uint16_t syscall_depth; /* owner; announced blocking calls around each other */
     uint8_t stack_class;
-    bool has_name;                 /* owner */
-    bool has_canary;               /* owner; its stack has no guard pages */
-    bool is_measured;              /* owner; for the census of stacks */
-    bool is_daemon, is_main;       /* any */
-    bool owes;                     /* owner; at_end is not empty */
-    int64_t run_ns;                /* any; time on a P while somebody counts */
+    bool has_name;           /* owner */
+    bool is_locked;          /* owner; only its locked_m runs it */
+    bool is_detached;        /* owner; wants no P until it parks or is back */
+    uint8_t lost_cause;      /* owner; enum cu_ready_cause, SYSCALL or PREEMPTED; 0: not lost */
+    bool has_canary;         /* owner; its stack has no guard pages */
+    bool is_measured;        /* owner; for the census of stacks */
+    bool is_daemon, is_main; /* any */
+    bool owes;               /* owner; at_end is not empty */
+    int64_t run_ns;          /* any; time on a P while somebody counts */
     const struct cu_origin *child; /* owner; origin of the child it spawned last */
 
     struct cu__race race cache_aligned;
+    struct cu__m *locked_m;    /* constant while is_locked */
     struct cu__at_end *at_end; /* owner; what calls under way owe if it ends in them */
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
@@ -197,14 +205,14 @@ struct cu__counters { /* writer: who owns the P; read by anybody */
 /*
  * The right to run coroutines.
  *
- * owner is the M that holds it, or NULL. It changes by compare-and-swap only, also where a lock
- * would order the two sides, because a P is a right and not a thread: a third party must be able to
- * take it from a thread that is stuck in a system call or hogs it, and then the taking, its
- * abandoning and the thread's own giving back all compete for this one word, exactly one wins, and
- * the P is never lost or doubled. What is declared "owner" below may be touched by that M alone.
+ * owner says which M holds it. It changes by compare-and-swap only, because a P is a right and not
+ * a thread: sysmon takes it from a thread that is stuck in a system call or hogs it, and the
+ * taking, its abandoning and the thread's own giving back all compete for this one word
+ * (ownership.h). What is declared "owner" below may be touched by that M alone, and only inside; by
+ * sysmon between taking a P and giving it to another M.
  */
 struct cu__p {
-    struct cu__m *owner;       /* any: atomic, by CAS */
+    uintptr_t owner;           /* any: atomic, by CAS: ownership.h */
     uint32_t index;            /* constant */
     uint32_t tick;             /* writer: owner; counts coroutines run */
     int64_t clock_ns;          /* owner: last reading, for states that need no exact time */
@@ -218,6 +226,8 @@ struct cu__p {
     uint32_t census_left;  /* owner; stacks to hand out until one is measured */
     int64_t busy_since_ns; /* any: when it last found work; 0 while idle */
     struct cu__counters counters;
+    int64_t handed_ns;       /* owner: when it was last taken from somebody */
+    int64_t idle_since_ns;   /* lock: sched.lock */
     struct cu__p *next_idle; /* lock: sched.lock */
 
     struct cu__g *runnext cache_aligned; /* any: atomic */
@@ -233,18 +243,30 @@ struct cu__p {
     } timers cache_aligned;
 } cache_aligned;
 
+struct cu__supply_counters {
+    uint64_t handoffs[COPPER_HANDOFF_COUNT]; /* any: atomic */
+    uint64_t preempted;                      /* any: atomic */
+    uint64_t starved, refused;               /* writer: sysmon */
+    uint64_t idle_ns;                        /* writer: sched.lock */
+};
+
 struct cu__m {
-    struct cu__g *g; /* writer: itself; read by its own signal handlers: what runs, or NULL */
-    struct cu__p *p; /* itself; NULL while asleep */
+    struct cu__g *g;   /* writer: itself; read by its own signal handlers: what runs, or NULL */
+    struct cu__p *p;   /* itself; while a coroutine runs: a P that was ours last, which may be gone;
+                          on the thread's own stack: ours, or NULL */
+    uint32_t inside;   /* writer: itself; any: atomic; 1: sysmon must leave our P alone */
+    uint32_t syscalls; /* writer: itself; any: atomic; odd in an announced blocking call */
     struct cu__context context; /* the thread's own stack: the scheduler's loop */
     struct cu__after after;     /* itself */
     int *errno_address;         /* constant: this thread's errno */
     bool is_spinning;           /* itself, and who wakes it */
-    struct cu__p *next_p;       /* lock: sched.lock; the P that a waker hands over */
-    struct cu__m *next_idle;    /* lock: sched.lock */
+    bool must_end;              /* itself: a coroutine ended that had this thread to itself */
+    struct cu__g *locked_g;     /* itself: the only one that it may run */
+    uint32_t lock_depth;        /* itself */
+    struct cu__p *next_p;       /* lock: sched.lock; the P that somebody hands over */
+    struct cu__m *next;         /* lock: sched.lock; in a list of idle, waiting or unused ones */
     bool is_idle;               /* lock: sched.lock */
     uint32_t wake;              /* any: atomic; it sleeps on this word */
-    uint32_t syscalls;          /* writer: itself; any: atomic; odd in an announced blocking call */
     uint32_t index;
     int32_t tid;
     pthread_t thread;
@@ -253,23 +275,32 @@ struct cu__m {
 /* The one instance of what all M share. Counters beside the locks they need. */
 struct cu__sched {
     struct cu__lock lock;
-    struct cu__g *global_first, *global_last; /* lock */
-    uint32_t global_count cache_aligned;      /* writer: lock; read by anybody */
-    uint32_t idle_count;                      /* writer: lock; P without an owner */
-    uint32_t spinning_count;                  /* any: atomic */
-    struct cu__p *idle_ps;                    /* lock */
-    struct cu__m *idle_ms;                    /* lock */
-    struct cu__m *keeper;                     /* any: atomic, by CAS */
-    int64_t keeper_until_ns;                  /* writer: keeper; read by who adds timers */
-    uint32_t inspecting_count;                /* any: atomic; inspections under way */
-    uint32_t claims_open;                     /* any: atomic; not 0: coroutines may be claimed */
-    uint32_t quiesce_count;                   /* any: atomic; who waits for everything to be idle */
-    uint32_t procs;                           /* constant once started */
-    uint32_t is_started;                      /* any: atomic */
-    uint32_t threads;                         /* any: atomic; workers alive */
-    struct cu__counters foreign;              /* any: atomic adds; what plain threads did */
-    struct cu__p *ps;                         /* constant once started */
-    struct cu__m *ms;                         /* constant once started */
+    struct cu__g *global_first, *global_last;   /* lock */
+    uint32_t global_count cache_aligned;        /* writer: lock; read by anybody */
+    uint32_t idle_count;                        /* writer: lock; idle P */
+    uint32_t give_way;                          /* writer: lock; M that wait for a P */
+    uint32_t spinning_count;                    /* any: atomic */
+    struct cu__p *idle_ps;                      /* lock */
+    struct cu__m *idle_ms;                      /* lock */
+    uint32_t idle_ms_count;                     /* lock */
+    struct cu__m *waiting_first, *waiting_last; /* lock; M with a coroutine that want a P */
+    struct cu__m *keeper;                       /* any: atomic, by CAS */
+    int64_t keeper_until_ns;                    /* writer: keeper; read by who adds timers */
+    uint32_t inspecting_count;                  /* any: atomic; inspections under way */
+    uint32_t claims_open;                       /* any: atomic; not 0: coroutines may be claimed */
+    uint32_t quiesce_count;      /* any: atomic; who waits for everything to be idle */
+    uint32_t detached_count;     /* any: atomic; coroutines that run without a P */
+    uint32_t procs;              /* constant once started */
+    uint32_t is_started;         /* any: atomic */
+    uint32_t threads;            /* any: atomic; workers alive */
+    uint32_t threads_max;        /* constant once started */
+    bool is_handoff_on;          /* constant once started */
+    uint32_t ms_used;            /* lock; how many of ms were ever in use */
+    struct cu__m *unused_ms;     /* lock; of those, the ones whose threads ended */
+    struct cu__counters foreign; /* any: atomic adds; what plain threads did */
+    struct cu__supply_counters supply;
+    struct cu__p *ps; /* constant once started */
+    struct cu__m *ms; /* constant once started; threads_max of them */
 };
 extern hidden struct cu__sched cu__sched;
 

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the life of the worker threads (M): started all at once with the first coroutine, as
- * many as there are P; each then runs the loop below until the process ends.
+ * Purpose: the life of the worker threads (M): as many as there are P are started all at once with
+ * the first coroutine; sysmon adds more when some are stuck, and those that are not needed for long
+ * end.
  *
  * Signals: a worker blocks everything that the program might have meant for its own threads. Left
  * open are SIGPROF, by which profilers sample what workers run, and the synchronous ones, which
@@ -38,6 +39,7 @@
 #include "schedule.h"
 #include "service.h"
 #include "stack.h"
+#include "sysmon.h"
 #include "tls.h"
 #include "watch.h"
 
@@ -72,64 +74,158 @@ static void describe_own_stack(struct cu__m *m)
     (void)m;
 }
 
-static void *work(void *arg)
+bool cu__worker_gate(void)
 {
-    struct cu__m *m = arg;
-    char name[16];
     uint32_t gate;
     while ((gate = load_acquire(&starter.gate)) == GATE_CLOSED) {
         cu__futex_wait(&starter.gate, GATE_CLOSED, COPPER_NO_DEADLINE);
     }
-    if (gate == GATE_GIVE_UP) {
-        return NULL;
-    }
+    return gate == GATE_RUN;
+}
+
+static void begin(struct cu__m *m)
+{
+    char name[16];
     snprintf(name, sizeof(name), "copper-%u", m->index);
     pthread_setname_np(pthread_self(), name);
     store_relaxed(&m->tid, (int32_t)syscall(SYS_gettid));
     m->errno_address = &errno;
     describe_own_stack(m);
-    cu__fault_stack_install();
     cu__m_set(m);
-    add_seq(&cu__sched.threads, 1);
     if (EVENT_ON(WORKER_STARTED)) {
         cu__emit_worker_started(m->tid);
     }
-    if (EVENT_ON(P_STARTED)) {
+    if (m->p && EVENT_ON(P_STARTED)) {
         cu__emit_p_started((int)m->p->index, m->tid);
     }
-    for (;;) {
-        cu__run(m, cu__find_work(m));
+}
+
+/* The last words of a worker; m is somebody else's afterwards. */
+static void end(struct cu__m *m)
+{
+    struct cu__sched *s = &cu__sched;
+    if (EVENT_ON(WORKER_STOPPED)) {
+        cu__emit_worker_stopped(m->tid);
     }
+    cu__m_set(NULL);
+    cu__lock_take(&s->lock);
+    m->next = s->unused_ms;
+    s->unused_ms = m;
+    store_relaxed(&s->threads, s->threads - 1);
+    cu__lock_drop(&s->lock);
+}
+
+static void *work(void *arg)
+{
+    struct cu__m *m = arg;
+    if (!cu__worker_gate()) {
+        return NULL;
+    }
+    void *fault_stack = cu__fault_stack_install();
+    begin(m);
+    for (struct cu__g *g; (g = cu__find_work(m)) != NULL;) {
+        cu__run(m, g);
+    }
+    end(m);
+    cu__fault_stack_remove(fault_stack);
     return NULL;
 }
 
-static int start_threads(struct cu__sched *s)
+/* A control block for one more worker; NULL: there are as many as may be. */
+static struct cu__m *take_unused(struct cu__sched *s)
 {
-    pthread_attr_t attr;
+    cu__lock_take(&s->lock);
+    struct cu__m *m = NULL;
+    if (s->threads < s->threads_max) {
+        m = s->unused_ms;
+        if (m) {
+            s->unused_ms = m->next;
+        } else {
+            m = &s->ms[s->ms_used];
+            m->index = s->ms_used;
+            store_release(&s->ms_used, s->ms_used + 1);
+        }
+        store_relaxed(&s->threads, s->threads + 1);
+    }
+    cu__lock_drop(&s->lock);
+    return m;
+}
+
+static void give_unused(struct cu__sched *s, struct cu__m *m)
+{
+    cu__lock_take(&s->lock);
+    m->next = s->unused_ms;
+    s->unused_ms = m;
+    store_relaxed(&s->threads, s->threads - 1);
+    cu__lock_drop(&s->lock);
+}
+
+static int worker_attributes(pthread_attr_t *attr)
+{
     sigset_t mask;
-    uint32_t started = 0;
     sigfillset(&mask);
     static const int left_open[] = {SIGPROF, SIGSEGV, SIGBUS, SIGFPE,
                                     SIGILL,  SIGTRAP, SIGSYS, SIGABRT};
     for (size_t i = 0; i < ARRAY_LEN(left_open); i++) {
         sigdelset(&mask, left_open[i]);
     }
-    int error = pthread_attr_init(&attr);
+    int error = pthread_attr_init(attr);
+    if (error == 0) {
+        pthread_attr_setsigmask_np(attr, &mask);
+    }
+    return error;
+}
+
+int cu__worker_add(void)
+{
+    struct cu__sched *s = &cu__sched;
+    pthread_attr_t attr;
+    int error = worker_attributes(&attr);
     if (error) {
         return -error;
     }
-    pthread_attr_setsigmask_np(&attr, &mask);
+    struct cu__m *m = take_unused(s);
+    if (m == NULL) {
+        pthread_attr_destroy(&attr);
+        return -EAGAIN;
+    }
+    store_relaxed(&m->p, NULL);
+    store_relaxed(&m->wake, 0);
+    store_relaxed(&m->inside, 1);
+    m->is_spinning = m->must_end = false;
+    pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+    error = pthread_create(&m->thread, &attr, work, m);
+    pthread_attr_destroy(&attr);
+    if (error) {
+        give_unused(s, m);
+    }
+    return -error;
+}
+
+static int start_threads(struct cu__sched *s)
+{
+    pthread_attr_t attr;
+    uint32_t started = 0;
+    int error = worker_attributes(&attr);
+    if (error) {
+        return -error;
+    }
     pthread_sigmask(SIG_SETMASK, NULL, &starter.mask);
     store_seq(&starter.gate, GATE_CLOSED);
     for (; started < s->procs && !error; started++) {
         struct cu__m *m = &s->ms[started];
         m->index = started;
+        m->inside = 1;
         m->p = &s->ps[started];
-        m->p->owner = m;
+        m->p->owner = (uintptr_t)m;
         error = pthread_create(&m->thread, &attr, work, m);
     }
     started -= error != 0;
     pthread_attr_destroy(&attr);
+    s->ms_used = s->threads = started;
+    if (!error) {
+        error = -cu__sysmon_start();
+    }
     store_seq(&starter.gate, error ? GATE_GIVE_UP : GATE_RUN);
     cu__futex_wake(&starter.gate, INT32_MAX);
     for (uint32_t i = 0; i < started; i++) {
@@ -146,8 +242,13 @@ static int prepare(struct cu__sched *s)
 {
     cu__replay_configure();
     s->procs = cu__replay_is_on() ? 1 : cu__config_procs();
+    s->threads_max = cu__config_threads();
+    if (s->threads_max < s->procs) {
+        s->threads_max = s->procs;
+    }
+    s->is_handoff_on = cu__config_handoff() && !cu__replay_is_on();
     s->ps = aligned_alloc(64, s->procs * sizeof(*s->ps));
-    s->ms = calloc(s->procs, sizeof(*s->ms));
+    s->ms = calloc(s->threads_max, sizeof(*s->ms));
     if (s->ps == NULL || s->ms == NULL) {
         return -ENOMEM;
     }
@@ -185,6 +286,7 @@ static void after_fork(void)
     cu__netpoll_after_fork();
     cu__notify_after_fork();
     cu__fd_after_fork();
+    cu__sysmon_after_fork();
 }
 
 static noinline int start_slowly(void)

@@ -94,6 +94,35 @@ static void read_byte(void *out)
     }
 }
 
+COROUTINE_TEST(others_run_during_cu_blocking)
+{
+    char byte = 0;
+    expect(pipe(pipe_ends) == 0);
+    for (int i = 0; i < 200; i++) {
+        byte = 0;
+        cu_go(answer, NULL); /* runs only when we let it: at COPPER_MAXPROCS=1 too */
+        cu_blocking(read_byte, &byte);
+        expect(byte == 'x');
+    }
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    return 0;
+}
+
+COROUTINE_TEST(others_run_during_an_announced_call)
+{
+    char byte = 0;
+    expect(pipe(pipe_ends) == 0);
+    for (int i = 0; i < 50; i++) {
+        byte = 0;
+        cu_go(answer, NULL);
+        expect(cu_read(pipe_ends[0], &byte, 1) == 1 && byte == 'x');
+    }
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    return 0;
+}
+
 static void do_nothing(void *unused)
 {
     (void)unused;
@@ -187,9 +216,14 @@ COROUTINE_TEST(many_at_once)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(files_in_a_coroutine),       cmocka_unit_test(files_in_a_thread),
-        cmocka_unit_test(a_child_is_awaited),         cmocka_unit_test(blocking_in_a_thread),
-        cmocka_unit_test(nested_calls_are_told_once), cmocka_unit_test(many_at_once),
+        cmocka_unit_test(files_in_a_coroutine),
+        cmocka_unit_test(files_in_a_thread),
+        cmocka_unit_test(a_child_is_awaited),
+        cmocka_unit_test(others_run_during_cu_blocking),
+        cmocka_unit_test(others_run_during_an_announced_call),
+        cmocka_unit_test(blocking_in_a_thread),
+        cmocka_unit_test(nested_calls_are_told_once),
+        cmocka_unit_test(many_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -99,6 +99,14 @@ void cu_name_set(const char *name);
  * that affinity and the cgroup's quota let this process use. */
 int cu_maxprocs(void);
 
+/* Ties the calling coroutine to the thread that runs it: it continues on no other, also after
+ * parking calls, and no other coroutine runs there. For libraries that keep state in the thread
+ * (graphics contexts, thread-locals whose address is kept). Nests: as many unlocks undo it. Each
+ * switch from and to such a coroutine costs a thread switch, some microseconds. A coroutine that
+ * ends without unlocking takes the thread with it. On a plain thread nothing. */
+void cu_lock_thread(void);
+void cu_unlock_thread(void);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }
