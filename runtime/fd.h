@@ -8,8 +8,6 @@
 
 #include "types.h"
 
-struct cu_ctx;
-
 enum cu__fd_way { CU__FD_READ = 0, CU__FD_WRITE = 1 };
 
 /* Whose it is, and by which calls it is read and written. */
@@ -36,7 +34,6 @@ struct cu__fd {
 
 /* How long a call may wait. */
 struct cu__until {
-    struct cu_ctx *ctx;  /* NULL: no context */
     int64_t deadline_ns; /* 0: none but the descriptor's own */
 };
 
@@ -49,7 +46,7 @@ void cu__fd_leave(struct cu__fd *f);
  * becomes ready after this is noticed by cu__fd_wait. */
 int cu__fd_attempt(struct cu__fd *f, enum cu__fd_way way);
 /* After the attempt met EAGAIN. 0: try again. -ETIMEDOUT; -EBADF: closed meanwhile; -EPERM: an
- * ordinary file, which nobody can wait for; -ECANCELED; or the poller's error. Parks, or blocks a
+ * ordinary file, which nobody can wait for; or the poller's error. Parks, or blocks a
  * plain thread. */
 int cu__fd_wait(struct cu__fd *f, enum cu__fd_way way, const struct cu__until *until);
 

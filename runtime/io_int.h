@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the calls of io.c with everything that can end a wait, for poll.c, net.c and the twins
- * that take a context.
+ * Purpose: the calls of io.c with what can end a wait, for poll.c and net.c.
  */
 #ifndef COPPER_RUNTIME_IO_INT_H
 #define COPPER_RUNTIME_IO_INT_H

@@ -14,7 +14,8 @@
  *
  * Failures: epoll_create1 and eventfd fail with who waits first, as its error. When the descriptors
  * of the poller are closed under it (a daemon that closes everything), it says so once and all
- * waits end with -EBADF: what is registered where cannot be known any more.
+ * waits end with -EBADF: what is registered where cannot be known any more. A sleep in a closed
+ * instance cannot be broken; so no sleep is longer than PATIENCE_NS.
  *
  * fork: the child shares the parent's instance, so it closes its descriptors of it and makes a
  * poller of its own when it needs one.
@@ -35,6 +36,7 @@
 #include "schedule.h"
 
 #define LOOK_EVERY_NS (200 * COPPER_US)
+#define PATIENCE_NS   (5 * COPPER_SEC)
 #define EVENTS        (EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET)
 
 /* Numbers of descriptors are below 2^31: these are none. */
@@ -206,10 +208,10 @@ static void drain_breaker(struct cu__polled *polled)
 
 void cu__netpoll_wait(struct cu__polled *out, int64_t deadline_ns)
 {
-    int64_t ns = -1;
+    int64_t ns = PATIENCE_NS;
     if (deadline_ns != COPPER_NO_DEADLINE) {
         ns = deadline_ns - cu_now();
-        ns = ns < 0 ? 0 : ns;
+        ns = ns < 0 ? 0 : ns < PATIENCE_NS ? ns : PATIENCE_NS;
     }
     get_events(out, ns);
     drain_breaker(out);

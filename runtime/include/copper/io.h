@@ -18,13 +18,12 @@
  * Closing: cu_close ends the calls that wait on the descriptor with -EBADF, and returns when they
  * have let go of it, so that no call ever meets another file under its number.
  *
- * Deadlines, each in ns on the cu_now() clock: cu_fd_deadline for all calls on a descriptor, as
- * Go's SetDeadline; a context for one call (the _ctx twins).
+ * Deadlines, in ns on the cu_now() clock: cu_fd_deadline, for all calls on a descriptor, as Go's
+ * SetDeadline.
  *
- * Errors of all waiting calls besides the system's: -ETIMEDOUT: a deadline has passed; -ECANCELED:
- * the context was cancelled; -EBADF: closed meanwhile, or no descriptor; -ENOMEM; -EMFILE, -ENFILE:
- * the poller could not be made; -ENOSPC: /proc/sys/fs/epoll/max_user_watches is used up. -EINTR
- * only from ordinary files.
+ * Errors of all waiting calls besides the system's: -ETIMEDOUT: a deadline has passed; -EBADF:
+ * closed meanwhile, or no descriptor; -ENOMEM; -EMFILE, -ENFILE: the poller could not be made;
+ * -ENOSPC: /proc/sys/fs/epoll/max_user_watches is used up. -EINTR only from ordinary files.
  *
  * All may be called from coroutines, where they park, and from plain threads, which they block; not
  * from signal handlers. Any number of callers may use a descriptor at once, with the kernel's
