@@ -118,7 +118,7 @@ def words():
         "record --hz 0 true": ["--hz 0: not a number from 1 to 10000"],
         "record --hz 10001 true": ["--hz 10001"],
         "record --hz 10x true": ["--hz 10x"],
-        "record -e heap true": ["-e heap: not something to record"],
+        "record -e heat true": ["-e heat: not something to record"],
         "record --bogus true": ["record has no option --bogus"],
         "run -d 3 true": ["run has no option -d"],
         "list --http 1 x": ["list has no option --http"],
