@@ -269,7 +269,7 @@ static int wait_in(struct cu__fd *f, enum cu__fd_way way, const struct cu__until
         cu__deadlock_hold(); /* it will wake, and may wake others then */
     }
     cu__waiters_add(&f->waiters[way], self);
-    int result = cu__wait_until(self, &why, &f->lock, &f->waiters[way]);
+    int result = cu__wait_ctx(self, &why, &f->lock, &f->waiters[way], until->ctx);
     if (self->g == NULL) {
         cu__deadlock_release();
     }

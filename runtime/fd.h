@@ -8,6 +8,8 @@
 
 #include "types.h"
 
+struct cu_ctx;
+
 enum cu__fd_way { CU__FD_READ = 0, CU__FD_WRITE = 1 };
 
 /* Whose it is, and by which calls it is read and written. */
@@ -34,6 +36,7 @@ struct cu__fd {
 
 /* How long a call may wait. */
 struct cu__until {
+    struct cu_ctx *ctx;  /* NULL: no context */
     int64_t deadline_ns; /* 0: none but the descriptor's own */
 };
 

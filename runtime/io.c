@@ -100,7 +100,8 @@ static void tell_sanitizer(struct cu__fd *f, enum cu__fd_way way, bool is_before
 static ssize_t perform_in(struct cu__fd *f, const struct cu__call *c, const struct cu__until *until)
 {
     for (;;) {
-        ssize_t result = cu__fd_attempt(f, c->way);
+        ssize_t result = until->ctx ? cu_ctx_err(until->ctx) : 0;
+        result = result ? result : cu__fd_attempt(f, c->way);
         if (unlikely(result != 0)) {
             return result;
         }
@@ -295,6 +296,18 @@ ssize_t cu_write(int fd, const void *buffer, size_t size)
     return cu__writev_until(fd, &part, 1, &for_ever);
 }
 
+ssize_t cu_read_ctx(cu_ctx *ctx, int fd, void *buffer, size_t size)
+{
+    struct iovec part = {buffer, size};
+    return cu__readv_until(fd, &part, 1, &(struct cu__until){.ctx = ctx});
+}
+
+ssize_t cu_write_ctx(cu_ctx *ctx, int fd, const void *buffer, size_t size)
+{
+    struct iovec part = {(void *)(uintptr_t)buffer, size};
+    return cu__writev_until(fd, &part, 1, &(struct cu__until){.ctx = ctx});
+}
+
 /* ---- messages ---- */
 
 static ssize_t attempt_recvmsg(struct cu__fd *f, const struct cu__call *c)
@@ -406,6 +419,11 @@ int cu_accept(int fd, struct sockaddr *address, socklen_t *length)
     return cu__accept_until(fd, address, length, &for_ever);
 }
 
+int cu_accept_ctx(cu_ctx *ctx, int fd, struct sockaddr *address, socklen_t *length)
+{
+    return cu__accept_until(fd, address, length, &(struct cu__until){.ctx = ctx});
+}
+
 static ssize_t block_connect(int fd, const struct cu__call *c)
 {
     return or_error(connect(fd, c->address, c->address_length));
@@ -454,7 +472,8 @@ static ssize_t connect_unix(struct cu__fd *f, const struct cu__call *c,
                             const struct cu__until *until)
 {
     for (;;) {
-        ssize_t result = cu__fd_attempt(f, CU__FD_WRITE);
+        ssize_t result = until->ctx ? cu_ctx_err(until->ctx) : 0;
+        result = result ? result : cu__fd_attempt(f, CU__FD_WRITE);
         result = result ? result : attempt(f, c);
         if (result != -EAGAIN) {
             return result;

@@ -253,10 +253,10 @@ int cu__dial_until(const char *network, const char *address, const struct cu__un
         left++;
     }
     for (const struct addrinfo *a = list.first; a; a = a->ai_next, left--) {
-        struct cu__until part = {part_of(until->deadline_ns, left)};
+        struct cu__until part = {until->ctx, part_of(until->deadline_ns, left)};
         fd = dial_one(a, &part);
         first_error = first_error ? first_error : fd;
-        if (fd >= 0 || (until->deadline_ns && cu_now() >= until->deadline_ns)) {
+        if (fd >= 0 || fd == -ECANCELED || (until->deadline_ns && cu_now() >= until->deadline_ns)) {
             break;
         }
     }
@@ -266,7 +266,13 @@ int cu__dial_until(const char *network, const char *address, const struct cu__un
 
 int cu_dial(const char *network, const char *address, int64_t timeout_ns)
 {
-    struct cu__until until = {timeout_ns < 0 ? 0 : cu__deadline(timeout_ns)};
+    struct cu__until until = {NULL, timeout_ns < 0 ? 0 : cu__deadline(timeout_ns)};
+    return cu__dial_until(network, address, &until);
+}
+
+int cu_dial_ctx(cu_ctx *ctx, const char *network, const char *address)
+{
+    struct cu__until until = {ctx, ctx ? cu_ctx_deadline(ctx) : 0};
     return cu__dial_until(network, address, &until);
 }
 

@@ -100,7 +100,7 @@ int cu__poll_until(struct pollfd *fds, nfds_t count, const struct cu__until *unt
 
 int cu_poll(struct pollfd *fds, nfds_t count, int64_t timeout_ns)
 {
-    struct cu__until until = {0};
+    struct cu__until until = {NULL, 0};
     if (timeout_ns >= 0) {
         until.deadline_ns = cu__deadline(timeout_ns);
     }

@@ -443,6 +443,31 @@ COROUTINE_TEST(timers_beside_the_poller)
     return 0;
 }
 
+static void cancel_later(void *arg)
+{
+    cu_sleep(5 * COPPER_MS);
+    cu_ctx_cancel(arg);
+}
+
+COROUTINE_TEST(contexts)
+{
+    int fds[2];
+    char byte;
+    cu_ctx *soon = cu_ctx_with_timeout(NULL, 5 * COPPER_MS), *ctx = cu_ctx_with_cancel(NULL);
+    cu_wg wg = {0};
+    expect(cu_pipe(fds) == 0 && cu_read_ctx(soon, fds[0], &byte, 1) == -ETIMEDOUT);
+    cu_wg_go(&wg, cancel_later, ctx);
+    expect(cu_write_ctx(ctx, fds[1], "x", 1) == 1 && cu_read_ctx(ctx, fds[0], &byte, 1) == 1);
+    expect(cu_read_ctx(ctx, fds[0], &byte, 1) == -ECANCELED);
+    expect(cu_write_ctx(ctx, fds[1], "x", 1) == -ECANCELED);
+    expect(cu_accept_ctx(ctx, fds[0], NULL, NULL) == -ECANCELED);
+    cu_wg_wait(&wg);
+    cu_ctx_end(soon);
+    cu_ctx_end(ctx);
+    expect(cu_close(fds[0]) == 0 && cu_close(fds[1]) == 0);
+    return 0;
+}
+
 /* ---- poll ---- */
 
 static void write_later(void *arg)
@@ -615,6 +640,7 @@ int main(void)
         cmocka_unit_test(close_wakes_who_waits),
         cmocka_unit_test(numbers_are_reused),
         cmocka_unit_test(deadlines),
+        cmocka_unit_test(contexts),
         cmocka_unit_test(timers_beside_the_poller),
         cmocka_unit_test(poll_waits_for_one_of_many),
         cmocka_unit_test(a_crowd_of_echoes),

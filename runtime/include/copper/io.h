@@ -19,7 +19,7 @@
  * have let go of it, so that no call ever meets another file under its number.
  *
  * Deadlines, in ns on the cu_now() clock: cu_fd_deadline, for all calls on a descriptor, as Go's
- * SetDeadline.
+ * SetDeadline; a context for one call (the _ctx twins).
  *
  * Errors of all waiting calls besides the system's: -ETIMEDOUT: a deadline has passed; -EBADF:
  * closed meanwhile, or no descriptor; -ENOMEM; -EMFILE, -ENFILE: the poller could not be made;
@@ -33,6 +33,7 @@
 #ifndef COPPER_IO_H
 #define COPPER_IO_H
 
+#include <copper/context.h>
 #include <poll.h>
 #include <stdint.h>
 #include <sys/socket.h>
@@ -55,6 +56,11 @@ ssize_t cu_read_full(int fd, void *buffer, size_t size);
  * only where a plain thread writes to something that is not a socket of ours. */
 ssize_t cu_write(int fd, const void *buffer, size_t size);
 ssize_t cu_writev(int fd, const struct iovec *parts, int count);
+
+/* The same, also ended by a context (NULL: none): -ECANCELED, or -ETIMEDOUT by its deadline. */
+ssize_t cu_read_ctx(cu_ctx *ctx, int fd, void *buffer, size_t size);
+ssize_t cu_write_ctx(cu_ctx *ctx, int fd, const void *buffer, size_t size);
+int cu_accept_ctx(cu_ctx *ctx, int fd, struct sockaddr *address, socklen_t *length);
 
 /* Messages of sockets. The flags are the system's. */
 ssize_t cu_recvmsg(int fd, struct msghdr *message, int flags);

@@ -24,6 +24,7 @@
 #ifndef COPPER_NET_H
 #define COPPER_NET_H
 
+#include <copper/context.h>
 #include <netdb.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -48,6 +49,10 @@ int cu_listen(const char *network, const char *address);
  * time that is left, and the first error is reported when none answers. timeout_ns is for all of
  * it, the resolver included; negative: none. */
 int cu_dial(const char *network, const char *address, int64_t timeout_ns);
+
+/* The same, until ctx (NULL: none) is done: -ECANCELED, or -ETIMEDOUT by its deadline. A name
+ * server that does not answer is waited for until the deadline, also when ctx is cancelled. */
+int cu_dial_ctx(cu_ctx *ctx, const char *network, const char *address);
 
 /* The first address that `address` means, for cu_sendto. *length: room, and what was used of it. */
 int cu_resolve(const char *network, const char *address, struct sockaddr *out, socklen_t *length);
