@@ -45,6 +45,7 @@ struct taking {
     struct cu__thread_reader *reader;
     bool with_threads;
     int64_t now_ns;
+    uint64_t random;
     cu_frame frames[COPPER_STACK_DEPTH_MAX];
 };
 
@@ -207,10 +208,22 @@ static void describe(struct taking *t, const struct cu_g_info *g, struct running
     out->is_counted = false;
 }
 
+/* Draws whether this coroutine is taken: xorshift, which is random enough to favour none. */
+static bool is_taken(struct taking *t)
+{
+    t->random ^= t->random << 13;
+    t->random ^= t->random >> 7;
+    t->random ^= t->random << 17;
+    return (t->random >> 11) % t->census->options.one_in == 0;
+}
+
 static bool visit_coroutine(const struct cu_g_info *g, void *arg)
 {
     struct taking *t = arg;
     struct running facts;
+    if (t->census->options.one_in > 1 && !is_taken(t)) {
+        return true;
+    }
     describe(t, g, &facts);
     unsigned n = 0;
     if (g->has_regs && g->is_started) {
@@ -312,6 +325,7 @@ int cu__census_take(struct cu__census *c, struct cu__census_options options)
     t->census = c;
     t->with_threads = options.with_threads || !has_runtime;
     t->now_ns = clock_ns();
+    t->random = (uint64_t)t->now_ns * UINT64_C(0x9e3779b97f4a7c15) | 1;
     cu_stacks_prepare(); /* a failure costs speed only: what is missing is unwound from copies */
     if (has_runtime) {
         take_coroutines(t);

@@ -28,6 +28,7 @@
 struct cu__census_options {
     bool with_threads; /* threads beside coroutines */
     bool with_members; /* keep each one, not only the groups */
+    uint32_t one_in;   /* take a coroutine with probability 1/one_in; 0: all */
 };
 
 /* What members of a group have in common. */

@@ -15,6 +15,7 @@
 #include "recorded.h"
 #include "kernel_threads.h"
 #include "metrics.h"
+#include "wall.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -234,6 +235,9 @@ static const struct cu__kind *find_kind(const char *name)
 bool cu__request_waits(const struct cu_http_request *request)
 {
     size_t n = strlen(COPPER_ROUTES_PREFIX);
+    if (strcmp(request->path, COPPER_FGPROF_PATH) == 0) {
+        return strcmp(request->method, "GET") == 0;
+    }
     if (strcmp(request->method, "GET") != 0 ||
         strncmp(request->path, COPPER_ROUTES_PREFIX, n) != 0) {
         return false;
@@ -241,6 +245,7 @@ bool cu__request_waits(const struct cu_http_request *request)
     const struct cu__kind *kind = find_kind(request->path + n);
     char text[COPPER_QUERY_VALUE_MAX];
     return kind && (kind->serve == cu__serve_profile || kind->serve == cu__serve_trace ||
+                    kind->serve == cu__serve_wall ||
                     (kind->make && ((cu__query_value(request->query, "seconds", text) && text[0]) ||
                                     (cu__query_value(request->query, "ms", text) && text[0]))));
 }
@@ -269,6 +274,10 @@ static void dispatch(struct cu__answer *a)
     }
     if (strncmp(path, COPPER_ROUTES_PREFIX, n - 1) == 0 && path[n - 1] == '\0') {
         cu__answer_moved(a, COPPER_ROUTES_PREFIX);
+        return;
+    }
+    if (strcmp(path, COPPER_FGPROF_PATH) == 0) {
+        cu__serve_fgprof(a);
         return;
     }
     if (strcmp(path, COPPER_METRICS_PATH) == 0) {

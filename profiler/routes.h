@@ -22,6 +22,7 @@ cu__serve_fn cu__serve_profile;
 cu__serve_fn cu__serve_cmdline;
 cu__serve_fn cu__serve_symbol;
 cu__serve_fn cu__serve_trace;
+cu__serve_fn cu__serve_wall;
 cu__serve_fn cu__serve_index;
 
 struct cu__kind {

@@ -152,6 +152,18 @@ void cu__serve_trace(struct cu__answer *a)
         cu__answer_printf(a, "go 1.22 trace");
 }
 
+void cu__serve_wall(struct cu__answer *a)
+{
+    if (cu__answer_begin(a, COPPER_TYPE_BINARY, "wall"))
+        cu__answer_printf(a, "wall");
+}
+
+void cu__serve_fgprof(struct cu__answer *a)
+{
+    if (cu__answer_begin(a, COPPER_TYPE_BINARY, "fgprof"))
+        cu__answer_printf(a, "fgprof");
+}
+
 void cu__serve_metrics(struct cu__answer *a)
 {
     if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL))

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: wall-clock profiles: /debug/pprof/wall and /debug/fgprof. Every coroutine and thread,
+ * running or waiting, looked at 99 times a second.
+ *
+ * Design. A look is a census. What it counts weighs the time since the look before, so totals are
+ * right at whatever rate the looks really came; they come less often where they would cost more
+ * than a twentieth of a CPU. Beyond 10 000 coroutines each is taken with a probability and weighs
+ * its inverse. Workers are not counted as threads: their time is that of the coroutines.
+ *
+ * Concurrency: each request has its own looks.
+ */
+#include "wall.h"
+
+#include "census.h"
+#include "cpu_int.h"
+#include "http_query.h"
+#include "named.h"
+#include "recorded.h"
+#include "runtime_weak.h"
+#include "spare_symbolizer.h"
+
+#include <copper/profiler.h>
+#include <ctype.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define LOOK_NS         (1000000000 / 99)
+#define LOOK_SHARE      20    /* looks cost at most one part of this many of a CPU */
+#define LOOKED_AT_MAX   10000 /* coroutines of one look, about */
+#define SECONDS_DEFAULT 30
+
+struct total {
+    uint64_t samples;
+    int64_t ns;
+};
+
+struct wall {
+    struct cu__census seen; /* stacks, texts and groups of all looks; counts are in totals */
+    struct total *totals;   /* by group */
+    uint32_t totals_cap;
+    uint64_t looks;
+    int64_t begin_wall_ns, duration_ns;
+};
+
+/* ---- looking --------------------------------------------------------------------------------- */
+
+static bool is_worker(const char *thread)
+{
+    return thread && strncmp(thread, "copper-", 7) == 0 && isdigit((unsigned char)thread[7]);
+}
+
+static struct total *total_of(struct wall *w, uint32_t group)
+{
+    if (group >= w->totals_cap) {
+        uint32_t cap = group * 2 + 64;
+        struct total *totals = realloc(w->totals, cap * sizeof(*totals));
+        if (!totals) {
+            return NULL;
+        }
+        memset(totals + w->totals_cap, 0, (cap - w->totals_cap) * sizeof(*totals));
+        w->totals = totals;
+        w->totals_cap = cap;
+    }
+    return &w->totals[group];
+}
+
+/* Counts group `number` of a look among those of all looks. */
+static bool add_group(struct wall *w, const struct cu__census *look, uint32_t number,
+                      uint64_t weight, int64_t ns)
+{
+    const struct cu__census_group *g = cu__census_group(look, number);
+    const char *thread = cu__interned(&look->texts, g->thread, NULL);
+    if (is_worker(thread)) {
+        return true;
+    }
+    unsigned n;
+    const cu_frame *frames = cu__census_stack(look, g->stack, &n);
+    struct cu__census_group own;
+    memset(&own, 0, sizeof(own)); /* interned by its bytes: padding counts */
+    own.stack = cu__intern(&w->seen.stacks, frames, n * sizeof(*frames));
+    own.thread = thread ? cu__intern_text(&w->seen.texts, thread) : COPPER_INTERN_NONE;
+    own.state = g->state;
+    own.labels = g->labels;
+    own.site = g->site;
+    uint32_t group = cu__intern(&w->seen.groups, &own, sizeof(own));
+    struct total *total =
+        own.stack == COPPER_INTERN_NONE || group == COPPER_INTERN_NONE ? NULL : total_of(w, group);
+    if (total) {
+        uint64_t count = look->counts[number] * (thread ? 1 : weight);
+        total->samples += count;
+        total->ns += (int64_t)count * ns;
+    }
+    return total != NULL;
+}
+
+static int look(struct wall *w, int64_t ns)
+{
+    struct cu__census c;
+    uint64_t live = cu__has_runtime() ? cu__census_count() : 0;
+    uint32_t one_in = (uint32_t)(live / LOOKED_AT_MAX) + 1;
+    int err =
+        cu__census_take(&c, (struct cu__census_options){.with_threads = true, .one_in = one_in});
+    for (uint32_t i = 0; !err && i < c.groups.nitems; i++) {
+        err = add_group(w, &c, i, one_in, ns) ? 0 : -ENOMEM;
+    }
+    cu__census_clear(&c);
+    w->looks++;
+    return err;
+}
+
+/* -ECANCELED: the client left. */
+static int watch(struct wall *w, struct cu__answer *a, int64_t duration_ns)
+{
+    int64_t begin = cu__now_ns(), end = begin + duration_ns, last = begin, now = begin;
+    int64_t pause = LOOK_NS;
+    w->begin_wall_ns = cu__wall_ns();
+    int err = 0;
+    while (!err && now < end && !cu__is_finishing()) {
+        int64_t step = pause < end - now ? pause : end - now;
+        if (!cu__answer_wait(a, step)) {
+            return -ECANCELED;
+        }
+        int64_t cpu = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID);
+        now = cu__now_ns();
+        err = look(w, now - last);
+        last = now;
+        now = cu__now_ns();
+        int64_t dear = (cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) * LOOK_SHARE;
+        int64_t due = last + LOOK_NS - now; /* the look itself is part of the interval */
+        pause = dear > due ? dear : due > 0 ? due : 0;
+    }
+    w->duration_ns = last - begin;
+    return err;
+}
+
+static void clear(struct wall *w)
+{
+    cu__census_clear(&w->seen);
+    free(w->totals);
+}
+
+/* ---- answers --------------------------------------------------------------------------------- */
+
+static int encode_group(struct cu__encoder *e, const struct wall *w, uint32_t number)
+{
+    const struct cu__census_group *g = cu__census_group(&w->seen, number);
+    struct cu__group_labels found;
+    struct cu_pprof_label labels[COPPER_GROUP_LABELS_MAX];
+    cu__census_labels(&w->seen, g, &found);
+    for (unsigned i = 0; i < found.n; i++) {
+        labels[i] = (struct cu_pprof_label){.key = found.at[i].key, .str = found.at[i].value};
+    }
+    unsigned n;
+    const cu_frame *frames = cu__census_stack(&w->seen, g->stack, &n);
+    int64_t values[2] = {(int64_t)w->totals[number].samples, w->totals[number].ns};
+    if (n > 0) {
+        return cu__encoder_sample(e, frames, n, values, labels, found.n);
+    }
+    struct cu_pprof *p = cu__encoder_profile(e);
+    uint32_t location = cu__stand_in_location(p, g->state);
+    return cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &location,
+                                                        .nlocations = 1,
+                                                        .values = values,
+                                                        .labels = labels,
+                                                        .nlabels = found.n});
+}
+
+static int send_pprof(struct cu__answer *a, const struct wall *w, const char *filename)
+{
+    struct cu__encoder *e = cu__encoder_new();
+    int err = e ? 0 : -ENOMEM;
+    if (!err) {
+        struct cu_pprof *p = cu__encoder_profile(e);
+        int64_t period = w->looks ? w->duration_ns / (int64_t)w->looks : LOOK_NS;
+        cu_pprof_sample_type(p, "samples", "count");
+        cu_pprof_sample_type(p, "time", "nanoseconds");
+        cu_pprof_period(p, "wallclock", "nanoseconds", period > 0 ? period : LOOK_NS);
+        cu_pprof_time(p, w->begin_wall_ns, w->duration_ns);
+    }
+    for (uint32_t i = 0; !err && i < w->seen.groups.nitems; i++) {
+        err = encode_group(e, w, i);
+    }
+    struct cu_pprof *p = e ? cu__encoder_finish(e) : NULL;
+    if (!err && cu__answer_begin(a, COPPER_TYPE_BINARY, filename)) {
+        a->err = cu_pprof_write(p, cu__answer_write, a);
+    }
+    cu_pprof_free(p);
+    return err;
+}
+
+/* "root;...;leaf N" lines. */
+static int send_folded(struct cu__answer *a, const struct wall *w)
+{
+    struct cu_symbolizer *symbols = cu__symbolizer_borrow();
+    if (!symbols) {
+        return -ENOMEM;
+    }
+    cu__answer_begin(a, COPPER_TYPE_TEXT, NULL);
+    for (uint32_t i = 0; i < w->seen.groups.nitems && a->err == 0; i++) {
+        const struct cu__census_group *g = cu__census_group(&w->seen, i);
+        unsigned n;
+        const cu_frame *frames = cu__census_stack(&w->seen, g->stack, &n);
+        if (n == 0) {
+            cu__answer_printf(a, "%s", cu__stand_in_name(cu__stand_in_address(g->state)));
+        }
+        for (unsigned at = n; at-- > 0;) {
+            struct cu_symbol s;
+            cu_symbolize(symbols, frames[at], &s);
+            for (size_t j = s.nlines; j-- > 0;) {
+                cu__answer_printf(a, "%.900s%s", s.lines[j].function, at || j ? ";" : "");
+            }
+        }
+        cu__answer_printf(a, " %" PRIu64 "\n", w->totals[i].samples);
+    }
+    cu__symbolizer_return(symbols);
+    return 0;
+}
+
+static void serve(struct cu__answer *a, int64_t seconds, const char *filename, bool is_folded)
+{
+    if (a->is_head) {
+        cu__answer_begin(a, is_folded ? COPPER_TYPE_TEXT : COPPER_TYPE_BINARY, filename);
+        return;
+    }
+    struct wall w = {0};
+    cu__window_begin();
+    int err = watch(&w, a, seconds * 1000000000);
+    if (!err) {
+        err = is_folded ? send_folded(a, &w) : send_pprof(a, &w, filename);
+    }
+    if (err) {
+        cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
+    }
+    cu__window_end();
+    clear(&w);
+}
+
+static bool allow_seconds(struct cu__answer *a, int64_t seconds)
+{
+    if (seconds > COPPER_SECONDS_MAX) {
+        cu__answer_error(a, 400, "seconds=%" PRId64 " is over the limit of %d", seconds,
+                         COPPER_SECONDS_MAX);
+        return false;
+    }
+    return true;
+}
+
+void cu__serve_wall(struct cu__answer *a)
+{
+    int64_t seconds = cu__query_int(a->request->query, "seconds");
+    seconds = seconds > 0 ? seconds : SECONDS_DEFAULT;
+    if (allow_seconds(a, seconds)) {
+        serve(a, seconds, "wall", false);
+    }
+}
+
+void cu__serve_fgprof(struct cu__answer *a)
+{
+    const char *query = a->request->query;
+    char text[COPPER_QUERY_VALUE_MAX];
+    int64_t seconds = SECONDS_DEFAULT;
+    if (cu__query_value(query, "seconds", text) && text[0] &&
+        (!cu__parse_int(text, &seconds) || seconds <= 0)) {
+        cu__answer_error(a, 400, "bad seconds: %s: must be a positive integer", text);
+        return;
+    }
+    bool has_format = cu__query_value(query, "format", text) && text[0];
+    bool is_folded = has_format && strcmp(text, "folded") == 0;
+    if (has_format && !is_folded && strcmp(text, "pprof") != 0) {
+        cu__answer_error(a, 400, "unknown format %s: pprof or folded", text);
+        return;
+    }
+    if (allow_seconds(a, seconds)) {
+        serve(a, seconds, is_folded ? NULL : "fgprof", is_folded);
+    }
+}
