@@ -19,8 +19,9 @@ static struct cu__cond *inside(cu_cond *cond)
     return (struct cu__cond *)(void *)cond;
 }
 
-void cu_cond_wait(cu_cond *public, cu_mutex *mu)
+int cu_cond_wait_ctx(cu_ctx *ctx, cu_cond *public, cu_mutex *mu)
 {
+    int result = 0;
     struct cu__cond *cond = inside(public);
     struct cu__lock *stripe = cu__stripe(cond);
     struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
@@ -34,11 +35,17 @@ void cu_cond_wait(cu_cond *public, cu_mutex *mu)
     cu__lock_take(stripe);
     if (self->is_queued) {
         self->tag = PARKED;
-        cu__wait(self, &why, stripe);
+        result = cu__wait_ctx(self, &why, stripe, &cond->waiters, ctx);
     } else {
         cu__lock_drop(stripe);
     }
     cu_mutex_lock(mu);
+    return result;
+}
+
+void cu_cond_wait(cu_cond *cond, cu_mutex *mu)
+{
+    cu_cond_wait_ctx(NULL, cond, mu);
 }
 
 /* Called with the stripe. False: nobody waits. */

@@ -21,6 +21,7 @@ struct group {
     cu_sem places;   /* while is_limited */
     bool is_limited; /* changes while no member runs */
     int error;       /* any: atomic; the first */
+    cu_ctx *ctx;     /* constant while members run; a reference; NULL: none */
 };
 
 /* One that runs, on its stack. */
@@ -43,7 +44,9 @@ static struct group *inside(cu_group *group)
 static void fail(struct group *group, int error)
 {
     int none = 0;
-    cas_seq(&group->error, &none, error);
+    if (cas_seq(&group->error, &none, error) && group->ctx) {
+        cu_ctx_cancel_cause(group->ctx, error < 0 ? error : 0);
+    }
 }
 
 static void leave(struct group *group, int error)
@@ -141,8 +144,23 @@ int cu_group_wait(cu_group *public)
     struct group *group = inside(public);
     struct cu__wait why = {
         .reason = COPPER_WAIT_GROUP_WAIT, .kind = COPPER_OBJECT_GROUP, .object = group};
-    cu__wg_wait(&group->wg, &why);
+    cu__wg_wait(&group->wg, &why, NULL);
+    if (group->ctx) {
+        cu_ctx_end(group->ctx);
+        group->ctx = NULL;
+    }
     return load_acquire(&group->error);
+}
+
+cu_ctx *cu_group_with_ctx(cu_group *public, cu_ctx *parent)
+{
+    struct group *group = inside(public);
+    if (group->ctx) {
+        cu__misuse("cu_group_with_ctx for the error group at %p, which has a context",
+                   (void *)group);
+    }
+    group->ctx = cu_ctx_with_cancel(parent);
+    return group->ctx;
 }
 
 _Static_assert(sizeof(struct group) <= sizeof(cu_group), "the public size is fixed");

@@ -66,7 +66,7 @@ static bool take_or_announce(struct cu__mutex *mu)
 /* One stay in the list; who was there before goes to the head of it, and says with `value` whether
  * it starves. Gives the stripe back. */
 static int wait_in_list(struct cu__mutex *mu, struct cu__lock *stripe, int64_t since_ns,
-                        bool was_there)
+                        bool was_there, cu_ctx *ctx)
 {
     struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
     struct cu__wait why = {
@@ -79,10 +79,12 @@ static int wait_in_list(struct cu__mutex *mu, struct cu__lock *stripe, int64_t s
     } else {
         cu__waiters_add(&mu->waiters, self);
     }
-    return cu__wait(self, &why, stripe);
+    return cu__wait_ctx(self, &why, stripe, &mu->waiters, ctx);
 }
 
-static noinline void lock_slowly(struct cu__mutex *mu)
+/* One that was woken and gives up has looked whether the mutex is free; who holds it wakes others.
+ */
+static noinline int lock_slowly(struct cu__mutex *mu, cu_ctx *ctx)
 {
     struct cu__lock *stripe = cu__stripe(mu);
     int64_t since_ns = cu_now();
@@ -92,13 +94,18 @@ static noinline void lock_slowly(struct cu__mutex *mu)
             cu__lock_drop(stripe);
             break;
         }
-        if (wait_in_list(mu, stripe, since_ns, was_there) == HANDED_OVER) {
+        int result = wait_in_list(mu, stripe, since_ns, was_there, ctx);
+        if (result < 0) {
+            return result;
+        }
+        if (result == HANDED_OVER) {
             break;
         }
     }
     if (EVENT_ON(CONTENDED)) {
         cu__emit_contended(cu_self(), mu, cu_now() - since_ns);
     }
+    return 0;
 }
 
 void cu_mutex_lock(cu_mutex *public)
@@ -106,9 +113,23 @@ void cu_mutex_lock(cu_mutex *public)
     struct cu__mutex *mu = inside(public);
     uint32_t word = 0;
     if (unlikely(!cas_acquire(&mu->word, &word, LOCKED))) {
-        lock_slowly(mu);
+        lock_slowly(mu, NULL);
     }
     set_owner(mu);
+}
+
+int cu_mutex_lock_ctx(cu_ctx *ctx, cu_mutex *public)
+{
+    struct cu__mutex *mu = inside(public);
+    uint32_t word = 0;
+    if (unlikely(!cas_acquire(&mu->word, &word, LOCKED))) {
+        int error = lock_slowly(mu, ctx);
+        if (error) {
+            return error;
+        }
+    }
+    set_owner(mu);
+    return 0;
 }
 
 static noinline void unlock_slowly(struct cu__mutex *mu, uint32_t word)

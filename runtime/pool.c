@@ -161,12 +161,13 @@ static void tell_if_empty(cu_pool *pool, struct cu__chain *chain)
     }
 }
 
-static int wait_in(cu_pool *pool, struct cu__waiters *list, void *value, enum cu_wait_reason reason)
+static int wait_in(cu_pool *pool, struct cu__waiters *list, void *value, enum cu_wait_reason reason,
+                   cu_ctx *ctx)
 {
     struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, value);
     struct cu__wait why = {.reason = reason, .kind = COPPER_OBJECT_POOL, .object = pool};
     cu__waiters_add(list, self);
-    return cu__wait(self, &why, &pool->lock);
+    return cu__wait_ctx(self, &why, &pool->lock, list, ctx);
 }
 
 /* ---- workers ---- */
@@ -195,7 +196,7 @@ static bool next_job(cu_pool *pool, struct job *job, bool is_done)
     if (!has_job && !leaves && chain.first == NULL) {
         pool->idle_count++;
         be_daemon(true);
-        int result = wait_in(pool, &pool->idle, job, COPPER_WAIT_POOL_IDLE);
+        int result = wait_in(pool, &pool->idle, job, COPPER_WAIT_POOL_IDLE, NULL);
         be_daemon(false);
         return result == GO_ON;
     }
@@ -332,12 +333,28 @@ static bool give_to_idle(cu_pool *pool, const struct job *job)
     return worker != NULL;
 }
 
+/* Called with the lock, which is given back. Who took it out of the list counted for it. */
+static int wait_for_room(cu_pool *pool, struct job *job, cu_ctx *ctx)
+{
+    struct cu__chain chain;
+    pool->waiting++;
+    int result = wait_in(pool, &pool->submitters, job, COPPER_WAIT_POOL_SUBMIT, ctx);
+    if (result == -ECANCELED || result == -ETIMEDOUT) {
+        cu__chain_init(&chain);
+        cu__lock_take(&pool->lock);
+        pool->waiting--;
+        tell_if_empty(pool, &chain);
+        cu__lock_drop(&pool->lock);
+        cu__chain_wake(&chain);
+    }
+    return result;
+}
+
 /* Neither worker nor room. Called with the lock, which is given back. */
-static int submit_to_full(cu_pool *pool, struct job *job, enum cu_pool_policy policy)
+static int submit_to_full(cu_pool *pool, struct job *job, enum cu_pool_policy policy, cu_ctx *ctx)
 {
     if (policy == COPPER_POOL_WAITS) {
-        pool->waiting++;
-        return wait_in(pool, &pool->submitters, job, COPPER_WAIT_POOL_SUBMIT);
+        return wait_for_room(pool, job, ctx);
     }
     pool->refused += policy == COPPER_POOL_REFUSES;
     pool->ran_by_caller += policy == COPPER_POOL_CALLER_RUNS;
@@ -349,7 +366,7 @@ static int submit_to_full(cu_pool *pool, struct job *job, enum cu_pool_policy po
     return -EAGAIN;
 }
 
-static int submit(cu_pool *pool, struct job *job, enum cu_pool_policy policy)
+static int submit(cu_pool *pool, struct job *job, enum cu_pool_policy policy, cu_ctx *ctx)
 {
     int error = 0;
     struct cu__g *g = cu__g_self();
@@ -381,17 +398,22 @@ static int submit(cu_pool *pool, struct job *job, enum cu_pool_policy policy)
         cu__lock_drop(&pool->lock);
         return 0;
     }
-    return submit_to_full(pool, job, policy);
+    return submit_to_full(pool, job, policy, ctx);
 }
 
 int cu_pool_submit(cu_pool *pool, void (*fn)(void *), void *arg)
 {
-    return submit(pool, &(struct job){.fn = fn, .arg = arg}, pool->policy);
+    return submit(pool, &(struct job){.fn = fn, .arg = arg}, pool->policy, NULL);
+}
+
+int cu_pool_submit_ctx(cu_ctx *ctx, cu_pool *pool, void (*fn)(void *), void *arg)
+{
+    return submit(pool, &(struct job){.fn = fn, .arg = arg}, pool->policy, ctx);
 }
 
 int cu_pool_try_submit(cu_pool *pool, void (*fn)(void *), void *arg)
 {
-    return submit(pool, &(struct job){.fn = fn, .arg = arg}, COPPER_POOL_REFUSES);
+    return submit(pool, &(struct job){.fn = fn, .arg = arg}, COPPER_POOL_REFUSES, NULL);
 }
 
 /* ---- changing and ending ---- */
@@ -465,7 +487,7 @@ void cu_pool_drain(cu_pool *pool)
         cu__lock_drop(&pool->lock);
         return;
     }
-    wait_in(pool, &pool->drainers, NULL, COPPER_WAIT_POOL_DRAIN);
+    wait_in(pool, &pool->drainers, NULL, COPPER_WAIT_POOL_DRAIN, NULL);
 }
 
 void cu_pool_close(cu_pool *pool)
@@ -474,8 +496,10 @@ void cu_pool_close(cu_pool *pool)
     cu__chain_init(&chain);
     cu__lock_take(&pool->lock);
     pool->is_closed = true;
-    take_all(&pool->submitters, -EPIPE, &chain);
-    pool->waiting = 0;
+    for (struct cu__waiter *w; (w = cu__waiters_pop(&pool->submitters)); pool->waiting--) {
+        w->result = -EPIPE;
+        cu__chain_add(&chain, w);
+    }
     take_all(&pool->idle, LEAVE, &chain);
     pool->workers -= pool->idle_count;
     pool->idle_count = 0;
@@ -493,7 +517,7 @@ void cu_pool_free(cu_pool *pool)
     cu_pool_close(pool);
     cu__lock_take(&pool->lock);
     if (pool->workers > 0) {
-        wait_in(pool, &pool->closers, NULL, COPPER_WAIT_POOL_DRAIN);
+        wait_in(pool, &pool->closers, NULL, COPPER_WAIT_POOL_DRAIN, NULL);
         cu__lock_take(&pool->lock);
     }
     help(pool);

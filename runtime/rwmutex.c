@@ -105,19 +105,20 @@ static void let_go(struct cu__rwmutex *rw, struct let_in *l)
 
 /* ---- waiting: with the stripe, which is given back ---- */
 
-static int wait_as_reader(struct cu__rwmutex *rw, struct cu__lock *stripe, int64_t since_ns)
+static int wait_as_reader(struct cu__rwmutex *rw, struct cu__lock *stripe, int64_t since_ns,
+                          cu_ctx *ctx)
 {
     struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
     struct cu__wait why = {
         .reason = COPPER_WAIT_RWMUTEX_RLOCK, .kind = COPPER_OBJECT_RWMUTEX, .object = rw};
     self->tag = since_ns;
     cu__waiters_add(&rw->readers, self);
-    return cu__wait(self, &why, stripe);
+    return cu__wait_ctx(self, &why, stripe, &rw->readers, ctx);
 }
 
 /* Who was there before goes to the head, and says with `value` whether it starves. */
 static int wait_as_writer(struct cu__rwmutex *rw, struct cu__lock *stripe, int64_t since_ns,
-                          bool was_there)
+                          bool was_there, cu_ctx *ctx)
 {
     struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
     struct cu__wait why = {
@@ -130,7 +131,25 @@ static int wait_as_writer(struct cu__rwmutex *rw, struct cu__lock *stripe, int64
     } else {
         cu__waiters_add(&rw->writers, self);
     }
-    return cu__wait(self, &why, stripe);
+    return cu__wait_ctx(self, &why, stripe, &rw->writers, ctx);
+}
+
+/* Somebody gave up: readers may have waited only for it. */
+static int give_up(struct cu__rwmutex *rw, struct cu__lock *stripe, int error)
+{
+    struct let_in l;
+    begin(&l);
+    cu__lock_take(stripe);
+    uint64_t word = load_relaxed(&rw->word), readers = 0, wanted;
+    if (!(word & WRITER) && rw->writers.first == NULL) {
+        readers = let_readers_in(rw, &l);
+    }
+    do {
+        wanted = ((word & ~WAITERS) + readers) | waiters_bit(rw);
+    } while (!cas_acquire(&rw->word, &word, wanted));
+    cu__lock_drop(stripe);
+    cu__chain_wake(&l.chain);
+    return error;
 }
 
 static void tell_contended(struct cu__rwmutex *rw, int64_t since_ns)
@@ -154,7 +173,7 @@ static bool take_or_announce(struct cu__rwmutex *rw)
     return is_free;
 }
 
-static noinline void lock_slowly(struct cu__rwmutex *rw)
+static noinline int lock_slowly(struct cu__rwmutex *rw, cu_ctx *ctx)
 {
     struct cu__lock *stripe = cu__stripe(rw);
     int64_t since_ns = cu_now();
@@ -164,11 +183,16 @@ static noinline void lock_slowly(struct cu__rwmutex *rw)
             cu__lock_drop(stripe);
             break;
         }
-        if (wait_as_writer(rw, stripe, since_ns, was_there) == HANDED_OVER) {
+        int result = wait_as_writer(rw, stripe, since_ns, was_there, ctx);
+        if (result < 0) {
+            return give_up(rw, stripe, result);
+        }
+        if (result == HANDED_OVER) {
             break;
         }
     }
     tell_contended(rw, since_ns);
+    return 0;
 }
 
 void cu_rwmutex_lock(cu_rwmutex *public)
@@ -176,9 +200,23 @@ void cu_rwmutex_lock(cu_rwmutex *public)
     struct cu__rwmutex *rw = inside(public);
     uint64_t word = 0;
     if (unlikely(!cas_acquire(&rw->word, &word, WRITER))) {
-        lock_slowly(rw);
+        lock_slowly(rw, NULL);
     }
     set_owner(rw);
+}
+
+int cu_rwmutex_lock_ctx(cu_ctx *ctx, cu_rwmutex *public)
+{
+    struct cu__rwmutex *rw = inside(public);
+    uint64_t word = 0;
+    if (unlikely(!cas_acquire(&rw->word, &word, WRITER))) {
+        int error = lock_slowly(rw, ctx);
+        if (error) {
+            return error;
+        }
+    }
+    set_owner(rw);
+    return 0;
 }
 
 bool cu_rwmutex_try_lock(cu_rwmutex *public)
@@ -236,7 +274,7 @@ bool cu_rwmutex_try_rlock(cu_rwmutex *public)
     return false;
 }
 
-static noinline void rlock_slowly(struct cu__rwmutex *rw)
+static noinline int rlock_slowly(struct cu__rwmutex *rw, cu_ctx *ctx)
 {
     struct cu__lock *stripe = cu__stripe(rw);
     int64_t since_ns = cu_now();
@@ -250,16 +288,25 @@ static noinline void rlock_slowly(struct cu__rwmutex *rw)
     if (is_free) {
         cu__lock_drop(stripe);
     } else {
-        wait_as_reader(rw, stripe, since_ns);
+        int result = wait_as_reader(rw, stripe, since_ns, ctx);
+        if (result < 0) {
+            return give_up(rw, stripe, result);
+        }
     }
     tell_contended(rw, since_ns);
+    return 0;
 }
 
 void cu_rwmutex_rlock(cu_rwmutex *public)
 {
     if (unlikely(!cu_rwmutex_try_rlock(public))) {
-        rlock_slowly(inside(public));
+        rlock_slowly(inside(public), NULL);
     }
+}
+
+int cu_rwmutex_rlock_ctx(cu_ctx *ctx, cu_rwmutex *public)
+{
+    return cu_rwmutex_try_rlock(public) ? 0 : rlock_slowly(inside(public), ctx);
 }
 
 /* The last reader leaves while others wait. Called with the stripe; nobody else changes the word.

@@ -78,7 +78,9 @@ static bool take_or_announce(struct cu__sem *sem, int64_t n)
     return is_there;
 }
 
-static noinline void acquire_slowly(struct cu__sem *sem, int64_t n)
+static noinline void release_slowly(struct cu__sem *sem, int64_t n);
+
+static noinline int acquire_slowly(struct cu__sem *sem, int64_t n, cu_ctx *ctx)
 {
     struct cu__lock *stripe = cu__stripe(sem);
     struct asked asked = {.units = n, .since_ns = cu_now()};
@@ -88,24 +90,30 @@ static noinline void acquire_slowly(struct cu__sem *sem, int64_t n)
     cu__lock_take(stripe);
     if (take_or_announce(sem, n)) {
         cu__lock_drop(stripe);
-        return;
+        return 0;
     }
     self = cu__waiter_init(&thread_one, &asked);
     cu__waiters_add(&sem->waiters, self);
-    cu__wait(self, &why, stripe);
+    int result = cu__wait_ctx(self, &why, stripe, &sem->waiters, ctx);
+    if (result < 0) {
+        release_slowly(sem, 0); /* others may have waited only behind it */
+        return result;
+    }
     if (EVENT_ON(CONTENDED)) {
         cu__emit_contended(cu_self(), sem, cu_now() - asked.since_ns);
     }
+    return 0;
 }
 
-int cu_sem_acquire(cu_sem *public, int64_t n)
+int cu_sem_acquire_ctx(cu_ctx *ctx, cu_sem *public, int64_t n)
 {
     int error = cu_sem_try_acquire(public, n);
-    if (unlikely(error == -EAGAIN)) {
-        acquire_slowly(inside(public), n);
-        return 0;
-    }
-    return error;
+    return unlikely(error == -EAGAIN) ? acquire_slowly(inside(public), n, ctx) : error;
+}
+
+int cu_sem_acquire(cu_sem *sem, int64_t n)
+{
+    return cu_sem_acquire_ctx(NULL, sem, n);
 }
 
 /* The word with n units more; aborts when that is too many. */

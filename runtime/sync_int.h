@@ -52,7 +52,7 @@ static inline int32_t cu__wg_count(uint64_t word)
 }
 
 /* cu_wg_wait of what contains the group. */
-void cu__wg_wait(cu_wg *wg, const struct cu__wait *why);
+int cu__wg_wait(cu_wg *wg, const struct cu__wait *why, cu_ctx *ctx);
 int32_t cu__wg_active(const cu_wg *wg);
 
 static inline int64_t cu__sem_units(uint64_t word)

@@ -78,12 +78,25 @@ void cu_wg_done(cu_wg *wg)
     cu_wg_add(wg, -1);
 }
 
-void cu__wg_wait(cu_wg *public, const struct cu__wait *why)
+/* Somebody gave up: with nobody left who waits, WAITERS must not stay, since who brings the counter
+ * to zero would look for waiters in a group that may be gone. */
+static int give_up(struct cu__wg *wg, struct cu__lock *stripe, int error)
+{
+    cu__lock_take(stripe);
+    uint64_t word = load_relaxed(&wg->word);
+    while (wg->waiters.first == NULL && (word & WAITERS) &&
+           !cas_seq(&wg->word, &word, word & ~WAITERS)) {
+    }
+    cu__lock_drop(stripe);
+    return error;
+}
+
+int cu__wg_wait(cu_wg *public, const struct cu__wait *why, cu_ctx *ctx)
 {
     struct cu__wg *wg = inside(public);
     uint64_t word = load_acquire(&wg->word);
     if (cu__wg_count(word) == 0) {
-        return;
+        return 0;
     }
     struct cu__lock *stripe = cu__stripe(wg);
     struct cu__waiter thread_one, *self;
@@ -91,18 +104,24 @@ void cu__wg_wait(cu_wg *public, const struct cu__wait *why)
     do {
         if (cu__wg_count(word) == 0) {
             cu__lock_drop(stripe);
-            return;
+            return 0;
         }
     } while (!cas_seq(&wg->word, &word, word | WAITERS));
     self = cu__waiter_init(&thread_one, NULL);
     cu__waiters_add(&wg->waiters, self);
-    cu__wait(self, why, stripe);
+    int result = cu__wait_ctx(self, why, stripe, &wg->waiters, ctx);
+    return result < 0 ? give_up(wg, stripe, result) : 0;
+}
+
+int cu_wg_wait_ctx(cu_ctx *ctx, cu_wg *wg)
+{
+    struct cu__wait why = {.reason = COPPER_WAIT_WG_WAIT, .kind = COPPER_OBJECT_WG, .object = wg};
+    return cu__wg_wait(wg, &why, ctx);
 }
 
 void cu_wg_wait(cu_wg *wg)
 {
-    struct cu__wait why = {.reason = COPPER_WAIT_WG_WAIT, .kind = COPPER_OBJECT_WG, .object = wg};
-    cu__wg_wait(wg, &why);
+    cu_wg_wait_ctx(NULL, wg);
 }
 
 int32_t cu__wg_active(const cu_wg *wg)

@@ -209,6 +209,13 @@ int cu__wait(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *
     return w->result;
 }
 
+int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
+                 struct cu__waiters *list, struct cu_ctx *ctx)
+{
+    (void)list, (void)ctx; /* scripts use none */
+    return cu__wait(w, why, lock);
+}
+
 void cu__wake(struct cu__waiter *w)
 {
     explore_step();

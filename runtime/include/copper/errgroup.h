@@ -14,6 +14,7 @@
 #ifndef COPPER_ERRGROUP_H
 #define COPPER_ERRGROUP_H
 
+#include <copper/context.h>
 #include <copper/go.h>
 #include <stdint.h>
 
@@ -44,7 +45,12 @@ int cu_group_try_go_site(cu_group *group, int (*fn)(void *), void *arg, const st
  * be started. While some run, it is misuse: reports the caller and aborts. */
 void cu_group_set_limit(cu_group *group, int64_t n);
 
-/* Waits until all have ended. The first error, or 0. */
+/* Makes the group's context, below `parent` (NULL: the background): it is cancelled, with the error
+ * as its cause, at the first error, and at the end of cu_group_wait, which also drops it: take a
+ * reference to use it after that. Once, before the first coroutine. NULL when memory is out. */
+cu_ctx *cu_group_with_ctx(cu_group *group, cu_ctx *parent);
+
+/* Waits until all have ended. The first error, or 0. One caller, at the end. */
 int cu_group_wait(cu_group *group);
 
 #pragma GCC visibility pop

@@ -21,6 +21,7 @@
 #ifndef COPPER_POOL_H
 #define COPPER_POOL_H
 
+#include <copper/context.h>
 #include <copper/go.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -64,6 +65,8 @@ cu_pool *cu_pool_new_with(const struct cu_pool_options *options);
  * -EAGAIN where the pool refuses; -ENOMEM or -EAGAIN when there is no worker and none can be
  * started. Jobs are started in the order of submission. */
 int cu_pool_submit(cu_pool *pool, void (*fn)(void *), void *arg);
+/* Waits no longer than until ctx is done: -ECANCELED, -ETIMEDOUT. */
+int cu_pool_submit_ctx(cu_ctx *ctx, cu_pool *pool, void (*fn)(void *), void *arg);
 /* Never waits, whatever the policy: -EAGAIN. */
 int cu_pool_try_submit(cu_pool *pool, void (*fn)(void *), void *arg);
 

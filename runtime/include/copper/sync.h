@@ -12,6 +12,9 @@
  * block the thread. All are thread-safe. None may be called from a signal handler. Nothing belongs
  * to a thread: a mutex may be unlocked by another coroutine than the one that locked it.
  *
+ * The twins that take a context first end early when it is done, with -ECANCELED or -ETIMEDOUT, and
+ * then have changed nothing. NULL: they wait as the others do. The caller holds the reference.
+ *
  *     cu_wg wg = {0};
  *     for (int i = 0; i < 4; i++) cu_wg_go(&wg, worker, &jobs);
  *     cu_wg_wait(&wg);
@@ -19,6 +22,7 @@
 #ifndef COPPER_SYNC_H
 #define COPPER_SYNC_H
 
+#include <copper/context.h>
 #include <copper/go.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -38,6 +42,7 @@ typedef struct cu_mutex {
 
 /* Waits while another holds it. */
 void cu_mutex_lock(cu_mutex *mu);
+int cu_mutex_lock_ctx(cu_ctx *ctx, cu_mutex *mu);
 /* Never waits. True: it is the caller's. */
 bool cu_mutex_try_lock(cu_mutex *mu);
 /* Unlocking an unlocked mutex is misuse: reports the caller and aborts. Does not wait. */
@@ -54,11 +59,13 @@ typedef struct cu_rwmutex {
 } cu_rwmutex;
 
 void cu_rwmutex_lock(cu_rwmutex *rw);
+int cu_rwmutex_lock_ctx(cu_ctx *ctx, cu_rwmutex *rw);
 bool cu_rwmutex_try_lock(cu_rwmutex *rw);
 /* Misuse when no writer holds it: reports the caller and aborts. Does not wait. */
 void cu_rwmutex_unlock(cu_rwmutex *rw);
 
 void cu_rwmutex_rlock(cu_rwmutex *rw);
+int cu_rwmutex_rlock_ctx(cu_ctx *ctx, cu_rwmutex *rw);
 /* False also while a writer waits. */
 bool cu_rwmutex_try_rlock(cu_rwmutex *rw);
 /* Misuse when no reader holds it: reports the caller and aborts. Does not wait. */
@@ -78,6 +85,8 @@ typedef struct cu_cond {
 /* Unlocks mu, waits for a signal, locks mu again. A signal that comes after the caller has unlocked
  * is not missed, and there is no wake-up without one; but others may have locked mu in between. */
 void cu_cond_wait(cu_cond *cond, cu_mutex *mu);
+/* mu is locked again in any case, however long that takes. */
+int cu_cond_wait_ctx(cu_ctx *ctx, cu_cond *cond, cu_mutex *mu);
 /* Wakes the one that has waited longest, or nobody. The caller may hold the mutex, or not. */
 void cu_cond_signal(cu_cond *cond);
 /* Wakes all that wait now. */
@@ -120,6 +129,7 @@ void cu_sem_init(cu_sem *sem, int64_t n);
 /* Takes n units, waiting until they are there. 0; -EINVAL at once for n < 0 and for more than the
  * semaphore can ever have. n == 0 waits for those before it, and takes nothing. */
 int cu_sem_acquire(cu_sem *sem, int64_t n);
+int cu_sem_acquire_ctx(cu_ctx *ctx, cu_sem *sem, int64_t n);
 /* Never waits: 0, -EAGAIN when units are missing or others wait, -EINVAL as above. */
 int cu_sem_try_acquire(cu_sem *sem, int64_t n);
 /* Gives n units back, or adds them. n < 0, more than COPPER_SEM_INIT gave, or more than
@@ -141,6 +151,7 @@ void cu_wg_add(cu_wg *wg, int64_t n);
 void cu_wg_done(cu_wg *wg);
 /* Waits until the counter is zero; returns at once when it is. */
 void cu_wg_wait(cu_wg *wg);
+int cu_wg_wait_ctx(cu_ctx *ctx, cu_wg *wg);
 
 /* add(1), then start fn(arg), whose end counts as done. The id, or -errno as from cu_go (then
  * nothing was added). The result may be ignored. */
