@@ -41,6 +41,7 @@ static void finish_park(struct cu__g *g, struct cu__lock *unlock)
 {
     bool has_deadline = g->wait.deadline_ns != 0;
     bool is_counted = g->scope && cu__waits_for_others(&g->wait);
+    bool is_gated = unlock == NULL && g->wait.is_gated; /* the timer may let g run and wait again */
     uint64_t scope_id = g->scope_id;
     bool is_settled = is_counted && cu__scope_idle(g->scope);
     store_release(&g->state, CU__G_WAITING);
@@ -49,7 +50,7 @@ static void finish_park(struct cu__g *g, struct cu__lock *unlock)
     }
     if (unlock) {
         cu__lock_drop(unlock);
-    } else if (g->wait.is_gated && cu__gate_left(&g->race)) {
+    } else if (is_gated && cu__gate_left(&g->race)) {
         cu__ready(g);
     }
     /* from here on g may run elsewhere */
