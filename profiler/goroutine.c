@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Purpose: the `goroutine` profile: every coroutine, or without the runtime every thread, counted
- * by stack and labels. The text forms are in goroutine_text.c.
+ * by stack and labels; with ?detail=1 one sample for each, with its id and how long it has waited.
+ * The text forms are in goroutine_text.c.
  *
  * Design. A census groups first, then each group's stack is named once.
  */
@@ -9,6 +10,7 @@
 #include "named.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -33,20 +35,31 @@ uint32_t cu__stand_in_location(struct cu_pprof *p, const char *state)
     return cu_pprof_location(p, mapping, address, &(struct cu_pprof_line){.function = function}, 1);
 }
 
-static int add_group(struct cu__encoder *e, const struct cu__census *c, uint32_t number)
+/* One sample: a group with its count, or one member of it. */
+static int add_sample(struct cu__encoder *e, const struct cu__census *c, uint32_t number,
+                      const struct cu__census_member *member)
 {
     const struct cu__census_group *g = cu__census_group(c, number);
     struct cu__group_labels found;
-    struct cu_pprof_label labels[COPPER_GROUP_LABELS_MAX];
+    struct cu_pprof_label labels[COPPER_GROUP_LABELS_MAX + 2];
+    char id[24];
     cu__census_labels(c, g, &found);
     for (unsigned i = 0; i < found.n; i++) {
         labels[i] = (struct cu_pprof_label){.key = found.at[i].key, .str = found.at[i].value};
     }
+    size_t nlabels = found.n;
+    int64_t value = (int64_t)c->counts[number];
+    if (member) {
+        snprintf(id, sizeof(id), "%lld", (long long)member->id);
+        labels[nlabels++] = (struct cu_pprof_label){.key = "id", .str = id};
+        labels[nlabels++] =
+            (struct cu_pprof_label){.key = "age", .num = member->waiting_ns, .unit = "nanoseconds"};
+        value = 1;
+    }
     unsigned n;
     const cu_frame *frames = cu__census_stack(c, g->stack, &n);
-    int64_t value = (int64_t)c->counts[number];
     if (n > 0) {
-        return cu__encoder_sample(e, frames, n, &value, labels, found.n);
+        return cu__encoder_sample(e, frames, n, &value, labels, nlabels);
     }
     struct cu_pprof *p = cu__encoder_profile(e);
     uint32_t location = cu__stand_in_location(p, g->state);
@@ -54,7 +67,7 @@ static int add_group(struct cu__encoder *e, const struct cu__census *c, uint32_t
                                                         .nlocations = 1,
                                                         .values = &value,
                                                         .labels = labels,
-                                                        .nlabels = found.n});
+                                                        .nlabels = nlabels});
 }
 
 int cu__goroutine_profile(const struct cu__named_options *options, struct cu_pprof **out)
@@ -64,7 +77,8 @@ int cu__goroutine_profile(const struct cu__named_options *options, struct cu_ppr
     uint32_t *order = NULL;
     int64_t taken_ns = cu__wall_ns();
     int err =
-        cu__census_take(&c, (struct cu__census_options){.with_threads = options->with_threads});
+        cu__census_take(&c, (struct cu__census_options){.with_threads = options->with_threads,
+                                                        .with_members = options->is_detailed});
     if (!err) {
         order = cu__census_order(&c);
         e = cu__encoder_new();
@@ -76,8 +90,11 @@ int cu__goroutine_profile(const struct cu__named_options *options, struct cu_ppr
         cu_pprof_period(p, "goroutine", "count", 1);
         cu_pprof_time(p, taken_ns, 0);
     }
-    for (uint32_t i = 0; !err && i < c.groups.nitems; i++) {
-        err = add_group(e, &c, order[i]);
+    for (uint32_t i = 0; !err && !options->is_detailed && i < c.groups.nitems; i++) {
+        err = add_sample(e, &c, order[i], NULL);
+    }
+    for (size_t i = 0; !err && options->is_detailed && i < c.nmembers; i++) {
+        err = add_sample(e, &c, c.members[i].group, &c.members[i]);
     }
     struct cu_pprof *p = e ? cu__encoder_finish(e) : NULL;
     free(order);

@@ -24,5 +24,10 @@ with Server(program("http_coroutines"), "50") as server, Pprof() as pprof:
     status, _, body = server.get("/debug/fgprof?seconds=1&format=folded")
     check(status == 200 and re.search(rb"^cu__coroutine_entry;\S*wait_for_nothing\S* \d+$", body, re.M),
           "folded lines are root first: %r" % body[:300])
+    strict("detail", server.profile("goroutine?detail=1"))
+    detail = Raw(pprof.clean("-raw", server.url + "/goroutine?detail=1"))
+    ids = [l.get("id") for l in detail.labels]
+    check(len(set(ids)) == len(ids) >= 56 and None not in ids, "one sample for each: %s" % ids[:5])
+    check(all(v == [1] for v, _ in detail.samples), "each counts one")
     check(server.get("/debug/fgprof?seconds=0")[0] == 400, "seconds=0 is refused")
 finish()
