@@ -46,8 +46,7 @@ const size_t cu__nkinds = sizeof(cu__kinds) / sizeof(cu__kinds[0]);
 /* ---- parameters --------------------------------------------------------------------------------
  */
 
-/* Answers and returns false when that is more than a client may ask for. */
-static bool allow_seconds(struct cu__answer *a, int64_t seconds)
+bool cu__allow_seconds(struct cu__answer *a, int64_t seconds)
 {
     if (seconds > COPPER_SECONDS_MAX) {
         cu__answer_error(a, 400, "seconds=%lld is over the limit of %d", (long long)seconds,
@@ -57,18 +56,17 @@ static bool allow_seconds(struct cu__answer *a, int64_t seconds)
     return true;
 }
 
-/* The window asked for, ns: ?ms= (ours: parts of a second), else ?seconds= as in Go, where what cannot
- * be parsed is the default. 0: the error was answered. */
-static int64_t window_ns(struct cu__answer *a, const char *query)
+int64_t cu__window_ns(struct cu__answer *a)
 {
+    const char *query = a->request->query;
     int64_t ms = cu__query_int(query, "ms"), seconds = cu__query_int(query, "seconds");
     if (ms > 0) {
-        return allow_seconds(a, ms / 1000) ? ms * 1000000 : 0;
+        return cu__allow_seconds(a, ms / 1000) ? ms * 1000000 : 0;
     }
     if (seconds <= 0) {
         seconds = COPPER_PROFILE_SECONDS_DEFAULT;
     }
-    return allow_seconds(a, seconds) ? seconds * 1000000000 : 0;
+    return cu__allow_seconds(a, seconds) ? seconds * 1000000000 : 0;
 }
 
 /* ---- CPU ---------------------------------------------------------------------------------------
@@ -94,7 +92,7 @@ void cu__serve_profile(struct cu__answer *a)
 {
     const char *query = a->request->query;
     char text[COPPER_QUERY_VALUE_MAX];
-    int64_t hz = 0, duration_ns = window_ns(a, query);
+    int64_t hz = 0, duration_ns = cu__window_ns(a);
     if (duration_ns == 0) {
         return;
     }
@@ -174,7 +172,7 @@ static int64_t delta_ns(struct cu__answer *a, const struct cu__named_options *op
         cu__answer_error(a, 400, "invalid value for \"%s\" - must be a positive integer", name);
         return -1;
     }
-    if (!allow_seconds(a, count / (1000000000 / unit_ns))) {
+    if (!cu__allow_seconds(a, count / (1000000000 / unit_ns))) {
         return -1;
     }
     if (options->debug != 0) {

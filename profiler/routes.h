@@ -38,6 +38,12 @@ struct cu__kind {
 extern const struct cu__kind cu__kinds[];
 extern const size_t cu__nkinds;
 
+/* The window asked for, ns: ?ms= (ours: parts of a second), else ?seconds= as in Go, where what cannot
+ * be parsed is the default. 0: the error was answered. */
+int64_t cu__window_ns(struct cu__answer *a);
+/* Answers and returns false when that is more than a client may ask for. */
+bool cu__allow_seconds(struct cu__answer *a, int64_t seconds);
+
 /* Will this request wait (?seconds=), so that it holds its thread for long? */
 bool cu__request_waits(const struct cu_http_request *request);
 

@@ -17,6 +17,7 @@
 #include "http_query.h"
 #include "named.h"
 #include "recorded.h"
+#include "routes.h"
 #include "runtime_weak.h"
 #include "spare_symbolizer.h"
 
@@ -219,7 +220,7 @@ static int send_folded(struct cu__answer *a, const struct wall *w)
     return 0;
 }
 
-static void serve(struct cu__answer *a, int64_t seconds, const char *filename, bool is_folded)
+static void serve(struct cu__answer *a, int64_t window_ns, const char *filename, bool is_folded)
 {
     if (a->is_head) {
         cu__answer_begin(a, is_folded ? COPPER_TYPE_TEXT : COPPER_TYPE_BINARY, filename);
@@ -227,7 +228,7 @@ static void serve(struct cu__answer *a, int64_t seconds, const char *filename, b
     }
     struct wall w = {0};
     cu__window_begin();
-    int err = watch(&w, a, seconds * 1000000000);
+    int err = watch(&w, a, window_ns);
     if (!err) {
         err = is_folded ? send_folded(a, &w) : send_pprof(a, &w, filename);
     }
@@ -238,22 +239,11 @@ static void serve(struct cu__answer *a, int64_t seconds, const char *filename, b
     clear(&w);
 }
 
-static bool allow_seconds(struct cu__answer *a, int64_t seconds)
-{
-    if (seconds > COPPER_SECONDS_MAX) {
-        cu__answer_error(a, 400, "seconds=%" PRId64 " is over the limit of %d", seconds,
-                         COPPER_SECONDS_MAX);
-        return false;
-    }
-    return true;
-}
-
 void cu__serve_wall(struct cu__answer *a)
 {
-    int64_t seconds = cu__query_int(a->request->query, "seconds");
-    seconds = seconds > 0 ? seconds : SECONDS_DEFAULT;
-    if (allow_seconds(a, seconds)) {
-        serve(a, seconds, "wall", false);
+    int64_t window_ns = cu__window_ns(a);
+    if (window_ns) {
+        serve(a, window_ns, "wall", false);
     }
 }
 
@@ -273,7 +263,7 @@ void cu__serve_fgprof(struct cu__answer *a)
         cu__answer_error(a, 400, "unknown format %s: pprof or folded", text);
         return;
     }
-    if (allow_seconds(a, seconds)) {
-        serve(a, seconds, is_folded ? NULL : "fgprof", is_folded);
+    if (cu__allow_seconds(a, seconds)) {
+        serve(a, seconds * 1000000000, is_folded ? NULL : "fgprof", is_folded);
     }
 }

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """`copper top` and `copper dump`: what a running process does, read as a person would."""
 import re
+import tempfile
 
-from support import BUILD, COPPER, PROGRAMS, Serving, check, equal, fetch, finish, run
+from support import BUILD, COPPER, PROGRAMS, Profile, Serving, check, equal, fetch, finish, run
 
 BUSY = f"{PROGRAMS}/preload.loops"
 
@@ -45,6 +46,21 @@ def dump_of_blocked_threads():
               len(blocks))
 
 
+def recording_every_event():
+    """A coroutine program under each event: a file that holds something, and its kind in its name."""
+    with tempfile.TemporaryDirectory() as folder, \
+            Serving(f"{BUILD}/examples/pipeline", "--stay") as program:
+        for event in ("wall", "block", "schedule"):
+            path = f"{folder}/{event}"
+            result = run([COPPER, "record", "-e", event, "-d", "0.6", "-o", path, str(program.pid)])
+            equal(f"record -e {event}: status", result.returncode, 0)
+            check(f"record -e {event}: says how much", re.search(rf"{path}: [0-9.]+s .* samples",
+                                                              result.stderr), result.stderr)
+            with open(path, "rb") as f:
+                kind = {"wall": "time"}.get(event, "delay")
+                check(f"record -e {event}: has samples", Profile(f.read()).total(kind) > 0)
+
+
 def recording_waits():
     with Serving(BUSY, "busy", "60") as program:
         window = fetch(program.url + "goroutine?ms=200")
@@ -67,7 +83,7 @@ def nobody():
 
 def main():
     for test in (top_of_a_busy_program, top_counts_coroutines, dump_of_blocked_threads,
-                 recording_waits, nobody):
+                 recording_every_event, recording_waits, nobody):
         test()
     finish()
 
