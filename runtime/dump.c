@@ -70,6 +70,9 @@ void cu__dump_object(struct cu__text *t, const struct cu_object_info *o)
         cu__text_add(t, ")");
     } else if (o->kind == COPPER_OBJECT_FD) {
         add_field(t, " ", o->cap);
+    } else if (o->kind == COPPER_OBJECT_SELECT && o->cap) {
+        add_field(t, " (", o->cap);
+        cu__text_add(t, o->cap == 1 ? " case)" : " cases)");
     }
 }
 

@@ -33,6 +33,7 @@
 #include "registry.h"
 #include "runq.h"
 #include "schedule.h"
+#include "select_int.h"
 #include "stack.h"
 #include "supply.h"
 #include "sync_int.h"
@@ -90,7 +91,10 @@ static void describe_object(const struct cu__g *g, struct cu_object_info *out)
 {
     out->kind = g->wait.kind;
     out->address = g->wait.object;
-    if (out->address == NULL) {
+    if (g->select) {
+        cu__select_describe(g->select, out);
+    }
+    if (g->select || out->address == NULL) {
         return;
     }
     struct cu__lock *stripe = cu__stripe(out->address);

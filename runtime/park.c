@@ -123,7 +123,8 @@ static inline void take_out(struct cu__waiters *list, struct cu__waiter *w)
     } else {
         list->last = w->prev;
     }
-    store_relaxed(&w->is_queued, false);
+    /* the last access: a select whose wait has ended may go on without the list's lock */
+    store_release(&w->is_queued, false);
 }
 
 void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
@@ -133,16 +134,18 @@ void cu__waiters_remove(struct cu__waiters *list, struct cu__waiter *w)
 
 bool cu__waiters_take(struct cu__waiters *list, struct cu__waiter *w)
 {
+    bool is_won = w->race == NULL || cu__race_win_by(w);
     take_out(list, w);
-    return w->race == NULL || cu__race_win_by(w);
+    return is_won;
 }
 
 struct cu__waiter *cu__waiters_pop(struct cu__waiters *list)
 {
     struct cu__waiter *w = list->first;
     if (w) {
+        bool is_won = likely(w->race == NULL) || cu__race_win_by(w);
         take_out(list, w);
-        if (unlikely(w->race != NULL) && !cu__race_win_by(w)) {
+        if (!is_won) {
             return cu__waiters_pop(list);
         }
     }

@@ -12,6 +12,11 @@
  * done then is one more racer: select itself, on its behalf.
  *
  * Afterwards every record is taken out, under its list's lock, but the winner's, which is out.
+ *
+ * Lifetime: who waits holds no reference. A channel is freed by taking all records out and then
+ * passing through its stripe. So a record that is found queued with that stripe held is in a
+ * channel that is still there, and one that is not queued is of no more concern: is_queued is the
+ * last that is written of a record that lost.
  */
 #include <copper/select.h>
 #include <errno.h>
@@ -23,6 +28,7 @@
 #include "context.h"
 #include "race.h"
 #include "schedule.h"
+#include "select_int.h"
 #include "tls.h"
 
 #define ON_STACK 16u
@@ -98,7 +104,7 @@ static int try_all(cu_case *cases, const uint16_t *order, size_t n)
 
 /* ---- waiting ------------------------------------------------------------------------------- */
 
-struct selection {
+struct cu__selection {
     cu_case *cases;
     size_t n;
     struct cu__waiter *waiters; /* one for each case */
@@ -114,7 +120,7 @@ static bool has_channel(const cu_case *c)
 }
 
 /* Insertion, since there are few; each is put behind those that are not above it. */
-static void sort_locks(struct selection *s)
+static void sort_locks(struct cu__selection *s)
 {
     s->nlocks = 0;
     for (size_t i = 0; i < s->n; i++) {
@@ -131,12 +137,12 @@ static void sort_locks(struct selection *s)
 }
 
 /* A channel may be in several cases. */
-static bool is_first_of_its_channel(const struct selection *s, size_t i)
+static bool is_first_of_its_channel(const struct cu__selection *s, size_t i)
 {
     return i == 0 || s->cases[s->locks[i - 1]].chan != s->cases[s->locks[i]].chan;
 }
 
-static void lock_all(const struct selection *s)
+static void lock_all(const struct cu__selection *s)
 {
     for (size_t i = 0; i < s->nlocks; i++) {
         if (is_first_of_its_channel(s, i)) {
@@ -145,7 +151,7 @@ static void lock_all(const struct selection *s)
     }
 }
 
-static void unlock_all(const struct selection *s)
+static void unlock_all(const struct cu__selection *s)
 {
     for (size_t i = s->nlocks; i-- > 0;) {
         if (is_first_of_its_channel(s, i)) {
@@ -155,7 +161,7 @@ static void unlock_all(const struct selection *s)
 }
 
 /* With all locks: the index of a case that needed no waiting, or -EAGAIN. */
-static int look_locked(const struct selection *s, struct cu__waiter **wake)
+static int look_locked(const struct cu__selection *s, struct cu__waiter **wake)
 {
     *wake = NULL;
     for (size_t i = 0; i < s->n; i++) {
@@ -176,7 +182,7 @@ static struct cu__waiters *list_of(const cu_case *c)
     return c->kind == COPPER_CASE_SEND ? &c->chan->senders : &c->chan->receivers;
 }
 
-static void enter_channels(const struct selection *s)
+static void enter_channels(const struct cu__selection *s)
 {
     for (size_t i = 0; i < s->n; i++) {
         cu_case *c = &s->cases[i];
@@ -188,7 +194,7 @@ static void enter_channels(const struct selection *s)
 }
 
 /* The waiter of a context that is done already, if that ends the race; else NULL. */
-static struct cu__waiter *enter_contexts(const struct selection *s, uint64_t ticket)
+static struct cu__waiter *enter_contexts(const struct cu__selection *s, uint64_t ticket)
 {
     for (size_t i = 0; i < s->n; i++) {
         cu_case *c = &s->cases[i];
@@ -203,7 +209,25 @@ static struct cu__waiter *enter_contexts(const struct selection *s, uint64_t tic
     return NULL;
 }
 
-static void leave_all(const struct selection *s, const struct cu__waiter *winner)
+/* Takes the record of a channel that lost out, if it is still queued: the channel may be gone. */
+static void leave_channel(const cu_case *c, struct cu__waiter *w)
+{
+    if (!load_acquire(&w->is_queued)) {
+        return;
+    }
+    struct cu__lock *stripe = cu__stripe(c->chan);
+    cu__lock_take(stripe);
+    if (load_acquire(&w->is_queued)) {
+        cu__lock_take(&c->chan->lock);
+        if (w->is_queued) {
+            cu__waiters_remove(list_of(c), w);
+        }
+        cu__lock_drop(&c->chan->lock);
+    }
+    cu__lock_drop(stripe);
+}
+
+static void leave_all(const struct cu__selection *s, const struct cu__waiter *winner)
 {
     for (size_t i = 0; i < s->n; i++) {
         cu_case *c = &s->cases[i];
@@ -211,19 +235,35 @@ static void leave_all(const struct selection *s, const struct cu__waiter *winner
             continue; /* it is out, and what it was for may be gone */
         }
         if (has_channel(c)) {
-            cu__lock_take(&c->chan->lock);
-            if (s->waiters[i].is_queued) {
-                cu__waiters_remove(list_of(c), &s->waiters[i]);
-            }
-            cu__lock_drop(&c->chan->lock);
+            leave_channel(c, &s->waiters[i]);
         } else if (c->kind == COPPER_CASE_DONE) {
             cu__ctx_unwatch(c->ctx, &s->waiters[i]);
         }
     }
 }
 
+void cu__select_describe(const struct cu__selection *s, struct cu_object_info *out)
+{
+    for (size_t i = 0; i < s->n && out->address == NULL; i++) {
+        if (!has_channel(&s->cases[i])) {
+            continue;
+        }
+        const struct cu_chan *c = s->cases[i].chan;
+        struct cu__lock *stripe = cu__stripe(c);
+        cu__lock_take(stripe);
+        if (load_acquire(&s->waiters[i].is_queued)) {
+            cu__chan_describe(c, out);
+            out->address = c;
+        }
+        cu__lock_drop(stripe);
+    }
+    out->cap = s->n;
+    out->len = 0;
+    out->is_closed = false;
+}
+
 /* The case that is due first; n: there is none. */
-static size_t earliest_after(const struct selection *s)
+static size_t earliest_after(const struct cu__selection *s)
 {
     size_t earliest = s->n;
     for (size_t i = 0; i < s->n; i++) {
@@ -236,7 +276,7 @@ static size_t earliest_after(const struct selection *s)
 }
 
 /* What the wait looks like to others: its deadline is that of a case, or of a context. */
-static struct cu__wait describe(const struct selection *s, size_t after)
+static struct cu__wait describe(const struct cu__selection *s, size_t after)
 {
     bool can_end = false;
     struct cu__wait why = {.reason = COPPER_WAIT_SELECT, .kind = COPPER_OBJECT_SELECT};
@@ -255,7 +295,7 @@ static struct cu__wait describe(const struct selection *s, size_t after)
     return why;
 }
 
-static int wait_for_one(struct selection *s)
+static int wait_for_one(struct cu__selection *s)
 {
     struct cu__g *g = cu__g_self();
     struct cu__race own = {0};
@@ -281,7 +321,13 @@ static int wait_for_one(struct selection *s)
     unlock_all(s);
     winner = enter_contexts(s, ticket);
     if (winner == NULL) {
+        if (g) {
+            g->select = s;
+        }
         winner = cu__wait_gated(s->race, g, &why);
+        if (g) {
+            g->select = NULL;
+        }
     }
     leave_all(s, winner);
     size_t chosen = winner ? (size_t)(winner - s->waiters) : after;
@@ -293,7 +339,7 @@ static int wait_on_stack(cu_case *cases, const uint16_t *order, size_t n)
 {
     struct cu__waiter waiters[n ? n : 1];
     uint16_t locks[n ? n : 1];
-    struct selection s = {
+    struct cu__selection s = {
         .cases = cases, .n = n, .waiters = waiters, .order = order, .locks = locks};
     return wait_for_one(&s);
 }
@@ -307,7 +353,7 @@ static int select_many(cu_case *cases, size_t n, bool may_wait)
         shuffle(order, n);
         chosen = try_all(cases, order, n);
         if (chosen == -EAGAIN && may_wait) {
-            struct selection s = {
+            struct cu__selection s = {
                 .cases = cases, .n = n, .waiters = waiters, .order = order, .locks = order + n};
             chosen = wait_for_one(&s);
         }

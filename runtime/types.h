@@ -65,6 +65,7 @@
 
 struct cu__m;
 struct cu__p;
+struct cu__selection;
 struct cu__scope;
 struct cu__at_end;
 
@@ -115,7 +116,7 @@ struct cu__race {
     uint64_t word;             /* any: atomic; odd: open */
     struct cu__waiter *winner; /* writer: who won; the record it was won by, NULL: the deadline */
     uint32_t thread_wake;      /* any: atomic; a plain thread sleeps on it */
-    uint32_t gate;             /* any: atomic; a coroutine whose records are in several lists: race.h */
+    uint32_t gate; /* any: atomic; a coroutine whose records are in several lists: race.h */
 };
 
 /* Why a coroutine waits; written by itself before it parks, and read by inspectors. */
@@ -171,8 +172,9 @@ struct cu__g {
     const struct cu_origin *child; /* owner; origin of the child it spawned last */
 
     struct cu__race race cache_aligned;
-    struct cu__m *locked_m;    /* constant while is_locked */
-    struct cu__at_end *at_end; /* owner; what calls under way owe if it ends in them */
+    struct cu__m *locked_m;             /* constant while is_locked */
+    struct cu__at_end *at_end;          /* owner; what calls under way owe if it ends in them */
+    const struct cu__selection *select; /* owner; the select it waits in */
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int64_t parked_ns, ready_ns;         /* owner; while a tool wants to know, see events.h */

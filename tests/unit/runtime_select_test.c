@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "coroutine_body.h"
 
@@ -227,6 +228,78 @@ COROUTINE_TEST(one_channel_twice)
     return 0;
 }
 
+/* ---- a channel that is freed under a select ---- */
+
+static int outcomes[2]; /* atomic */
+
+static void select_two(void *c)
+{
+    int value = 7;
+    cu_case on[] = {cu_on_recv(((cu_chan **)c)[0], &value), cu_on_recv(((cu_chan **)c)[1], NULL)};
+    int which = cu_select(on, 2);
+    if (on[which].err == -EPIPE) {
+        __atomic_fetch_add(&outcomes[which], 1, __ATOMIC_RELAXED);
+    }
+}
+
+static void drop(void *c)
+{
+    cu_chan_unref(c);
+}
+
+/* Two owners drop their channels while a select waits for both: it ends by one of them, and touches
+ * the other no more, which may be gone. */
+COROUTINE_TEST(channels_dropped_under_a_select)
+{
+    for (int i = 0; i < 50; i++) {
+        cu_wg wg = {0};
+        cu_chan *c[] = {cu_chan_new(sizeof(int), 0), cu_chan_new(sizeof(int), 0)};
+        cu_wg_go(&wg, select_two, c);
+        while (cu_quiesce(0, 10 * COPPER_SEC) != 0) {
+        }
+        cu_wg_go(&wg, drop, c[i & 1]);
+        cu_chan_unref(c[!(i & 1)]);
+        cu_wg_wait(&wg);
+    }
+    expect(outcomes[0] + outcomes[1] == 50);
+    return 0;
+}
+
+static cu_chan *first_one;
+
+static bool sees_select(const struct cu_g_info *g, void *seen)
+{
+    if (g->state == COPPER_G_WAITING && g->object.kind == COPPER_OBJECT_SELECT) {
+        *(bool *)seen = g->object.cap == 3 && g->object.address == first_one &&
+                        strcmp(g->object.name, "first") == 0 && g->object.site != NULL;
+    }
+    return true;
+}
+
+static void select_three(void *second)
+{
+    cu_case on[] = {cu_on_recv(NULL, NULL), cu_on_recv(first_one, NULL), cu_on_send(second, NULL)};
+    cu_select(on, 3);
+}
+
+COROUTINE_TEST(inspectors_see_its_cases)
+{
+    bool seen = false;
+    cu_wg wg = {0};
+    cu_chan *second = cu_chan_new(0, 0);
+    first_one = cu_chan_new(0, 0);
+    cu_chan_name(first_one, "first");
+    cu_wg_go(&wg, select_three, second);
+    cu_quiesce(0, 10 * COPPER_SEC);
+    cu_inspect_each(sees_select, &seen);
+    expect(seen);
+    cu_chan_close(first_one);
+    cu_wg_wait(&wg);
+    cu_chan_unref(first_one);
+    cu_chan_unref(second);
+    return 0;
+}
+
 static void select_nothing(void *unused)
 {
     (void)unused;
@@ -323,6 +396,8 @@ int main(void)
         cmocka_unit_test(both_directions_of_one_channel),
         cmocka_unit_test(close_ends_a_waiting_select),
         cmocka_unit_test(one_channel_twice),
+        cmocka_unit_test(channels_dropped_under_a_select),
+        cmocka_unit_test(inspectors_see_its_cases),
         cmocka_unit_test(no_case_waits_for_ever),
         cmocka_unit_test(many_cases),
         cmocka_unit_test(everybody_wakes_at_once),

@@ -58,7 +58,8 @@ struct cu_object_info {
     enum cu_object_kind kind;
     const void *address;
     char name[32];              /* "" when it has none */
-    uint64_t cap, len;          /* channels; descriptor: cap is its number */
+    uint64_t cap, len;          /* channels; descriptor: cap is its number; select: cap is how many
+                                   cases it has; name, site and address are its first channel's */
     bool is_closed;             /* channels */
     const struct cu_site *site; /* where it was made; NULL: unknown (mutex, wait group) */
     cu_id owner;                /* (rw)mutex: coroutine that holds it (writes); once: that runs the
