@@ -12,6 +12,7 @@
 #include "delay_hooks.h"
 #include "env_names.h"
 #include "port_owner.h"
+#include "process_labels.h"
 #include "serve.h"
 
 #include <copper/profiler.h>
@@ -162,8 +163,18 @@ const char *cu__env_suggestion(const char *name)
     return best;
 }
 
+static void warn_of_labels(void)
+{
+    char line[256];
+    cu__process_labels_check(secure_getenv("COPPER_LABELS"), line, sizeof(line));
+    if (line[0]) {
+        say("copper: %s", line);
+    }
+}
+
 static void warn_of_unknown_variables(void)
 {
+    warn_of_labels();
     for (char **e = environ; e && *e; e++) {
         char name[128];
         size_t n = strcspn(*e, "=");

@@ -67,6 +67,30 @@ static size_t comment_lines(struct cu__answer *a, struct cu_symbolizer *symbols,
     return widest;
 }
 
+void cu__text_stack(struct cu__answer *a, struct cu_symbolizer *symbols, const cu_frame *frames,
+                    unsigned nframes, const char *state, const char *labels)
+{
+    for (unsigned i = 0; i < nframes; i++) {
+        cu__answer_printf(a, " 0x%" PRIx64, COPPER_FRAME_PC(frames[i]) + 1);
+    }
+    uint64_t stand_in = cu__stand_in_address(state);
+    if (nframes == 0) {
+        cu__answer_printf(a, " 0x%" PRIx64, stand_in + 1);
+    }
+    cu__answer_write(a, "\n", 1);
+    if (labels) {
+        cu__answer_printf(a, "# labels: %s\n", labels);
+    }
+    if (nframes == 0) {
+        cu__answer_printf(a, "#\t0x%" PRIx64 "\t%s\n", stand_in, cu__stand_in_name(stand_in));
+    } else {
+        size_t widest = comment_lines(NULL, symbols, frames, nframes, 0);
+        size_t width = (widest / COPPER_TAB + 1) * COPPER_TAB;
+        comment_lines(a, symbols, frames, nframes, width);
+    }
+    cu__answer_write(a, "\n", 1);
+}
+
 void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
                      const struct cu__text_record *r)
 {
@@ -75,23 +99,5 @@ void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
     } else {
         cu__answer_printf(a, "%" PRIu64 " @", r->count);
     }
-    for (unsigned i = 0; i < r->nframes; i++) {
-        cu__answer_printf(a, " 0x%" PRIx64, COPPER_FRAME_PC(r->frames[i]) + 1);
-    }
-    uint64_t stand_in = cu__stand_in_address(r->state);
-    if (r->nframes == 0) {
-        cu__answer_printf(a, " 0x%" PRIx64, stand_in + 1);
-    }
-    cu__answer_write(a, "\n", 1);
-    if (r->labels) {
-        cu__answer_printf(a, "# labels: %s\n", r->labels);
-    }
-    if (r->nframes == 0) {
-        cu__answer_printf(a, "#\t0x%" PRIx64 "\t%s\n", stand_in, cu__stand_in_name(stand_in));
-    } else {
-        size_t widest = comment_lines(NULL, symbols, r->frames, r->nframes, 0);
-        size_t width = (widest / COPPER_TAB + 1) * COPPER_TAB;
-        comment_lines(a, symbols, r->frames, r->nframes, width);
-    }
-    cu__answer_write(a, "\n", 1);
+    cu__text_stack(a, symbols, r->frames, r->nframes, r->state, r->labels);
 }

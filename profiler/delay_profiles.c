@@ -6,6 +6,7 @@
  * telling (cu__emit_...): these are left out, the runtime's call itself stays.
  */
 #include "delay_hooks.h"
+#include "encode.h"
 #include "named.h"
 #include "runtime_weak.h"
 #include "spare_symbolizer.h"
@@ -109,13 +110,7 @@ static void add_sample(const struct cu__delay_entry *entry, const cu_frame *raw,
         t->err = cu__encoder_sample(t->e, frames + own, n - own, values, labels, nlabels);
         return;
     }
-    struct cu_pprof *p = cu__encoder_profile(t->e);
-    uint32_t location = cu__stand_in_location(p, "unknown");
-    t->err = cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &location,
-                                                          .nlocations = 1,
-                                                          .values = values,
-                                                          .labels = labels,
-                                                          .nlabels = nlabels});
+    t->err = cu__encoder_stand_in(t->e, "unknown", values, labels, nlabels);
 }
 
 static int make(enum cu__delay_kind kind, struct cu_pprof **out)

@@ -13,6 +13,8 @@
  * Concurrency: an encoder belongs to one thread at a time.
  */
 #include "encode.h"
+#include "named.h"
+#include "process_labels.h"
 #include "spare_symbolizer.h"
 
 #include <errno.h>
@@ -20,6 +22,7 @@
 #include <string.h>
 
 #define COPPER_UNKNOWN_MAPPING "[unknown]"
+#define COPPER_SAMPLE_LABELS_MAX 32u
 #define COPPER_CACHE_MIN       1024u /* a power of two */
 #define COPPER_MODULE_IDS      65536u
 
@@ -183,6 +186,30 @@ static const struct known_frame *locate(struct cu__encoder *e, cu_frame frame)
     return known;
 }
 
+/* With the labels of the process. */
+static int add_sample(struct cu__encoder *e, const uint32_t *locations, size_t nlocations,
+                      const int64_t *values, const struct cu_pprof_label *labels, size_t nlabels)
+{
+    struct cu_pprof_label all[COPPER_SAMPLE_LABELS_MAX + COPPER_PROCESS_LABELS_MAX];
+    size_t n = nlabels < COPPER_SAMPLE_LABELS_MAX ? nlabels : COPPER_SAMPLE_LABELS_MAX;
+    for (size_t i = 0; i < n; i++) {
+        all[i] = labels[i];
+    }
+    n = cu__process_labels(all, n, sizeof all / sizeof *all);
+    struct cu_pprof_sample sample = {.locations = locations, .nlocations = nlocations,
+                                     .values = values, .labels = all, .nlabels = n};
+    int err = cu_pprof_sample(e->profile, &sample);
+    e->error = e->error ? e->error : err;
+    return err;
+}
+
+int cu__encoder_stand_in(struct cu__encoder *e, const char *state, const int64_t *values,
+                         const struct cu_pprof_label *labels, size_t nlabels)
+{
+    uint32_t location = cu__stand_in_location(e->profile, state);
+    return add_sample(e, &location, 1, values, labels, nlabels);
+}
+
 int cu__encoder_sample(struct cu__encoder *e, const cu_frame *frames, unsigned nframes,
                        const int64_t *values, const struct cu_pprof_label *labels, size_t nlabels)
 {
@@ -202,11 +229,7 @@ int cu__encoder_sample(struct cu__encoder *e, const cu_frame *frames, unsigned n
     double value = nvalues ? (double)values[nvalues - 1] : 0;
     e->total += value;
     e->unnamed += is_leaf_named ? 0 : value;
-    struct cu_pprof_sample sample = {.locations = locations, .nlocations = n, .values = values,
-                                     .labels = labels, .nlabels = nlabels};
-    int err = cu_pprof_sample(e->profile, &sample);
-    e->error = e->error ? e->error : err;
-    return err;
+    return add_sample(e, locations, n, values, labels, nlabels);
 }
 
 double cu__encoder_unnamed_share(const struct cu__encoder *e)

@@ -16,6 +16,7 @@
     X(FLIGHT_ON)                                                                                   \
     X(HEAP_RATE)                                                                                   \
     X(HTTP)                                                                                        \
+    X(LABELS)                                                                                      \
     X(LEAKCHECK)                                                                                   \
     X(MAXCOROUTINES)                                                                               \
     X(MAXPROCS)                                                                                    \

@@ -7,6 +7,7 @@
  * Design. A census groups first, then each group's stack is named once.
  */
 #include "census.h"
+#include "encode.h"
 #include "named.h"
 
 #include <errno.h>
@@ -61,13 +62,7 @@ static int add_sample(struct cu__encoder *e, const struct cu__census *c, uint32_
     if (n > 0) {
         return cu__encoder_sample(e, frames, n, &value, labels, nlabels);
     }
-    struct cu_pprof *p = cu__encoder_profile(e);
-    uint32_t location = cu__stand_in_location(p, g->state);
-    return cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &location,
-                                                        .nlocations = 1,
-                                                        .values = &value,
-                                                        .labels = labels,
-                                                        .nlabels = nlabels});
+    return cu__encoder_stand_in(e, g->state, &value, labels, nlabels);
 }
 
 int cu__goroutine_profile(const struct cu__named_options *options, struct cu_pprof **out)

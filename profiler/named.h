@@ -30,6 +30,11 @@ cu__named_make cu__goroutine_profile;
 cu__named_text cu__goroutine_text;
 cu__named_make cu__threadcreate_profile;
 cu__named_text cu__threadcreate_text;
+cu__named_make cu__heap_profile;
+cu__named_make cu__allocs_profile;
+cu__named_text cu__heap_text;
+/* For the index page: sites seen. */
+uint64_t cu__heap_count(void);
 
 /* Opens (true) and closes the window in which a profile counts, for ?seconds=. 0 or -errno. */
 typedef int cu__named_window(bool is_open);
@@ -57,6 +62,11 @@ struct cu__text_record {
 };
 void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
                      const struct cu__text_record *record);
+
+/* The rest of a record's line after '@', and the comment lines of its stack, labels before them, an
+ * empty line after. */
+void cu__text_stack(struct cu__answer *a, struct cu_symbolizer *symbols, const cu_frame *frames,
+                    unsigned nframes, const char *state, const char *labels);
 
 /* The one location of a stack that is not known. */
 uint32_t cu__stand_in_location(struct cu_pprof *p, const char *state);

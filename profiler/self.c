@@ -6,6 +6,7 @@
  * taken out by a thread-specific destructor when it ends.
  */
 #include "cpu_int.h"
+#include "heap_weak.h"
 #include "runtime_weak.h"
 
 #include <errno.h>
@@ -60,6 +61,9 @@ void cu__own_thread_begin(const char *name)
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, NULL);
     prctl(PR_SET_NAME, name, 0UL, 0UL, 0UL);
+    if (cu__has_heap()) {
+        cu_heap_thread_is_tool();
+    }
     int32_t tid = (int32_t)syscall(SYS_gettid);
     pthread_once(&own_once, make_key);
     for (int i = 0; i < COPPER_OWN_THREADS_MAX && has_key; i++) {

@@ -10,6 +10,7 @@
  * walked to its end, counts as a stand-in. Our own threads are left out.
  */
 #include "census.h"
+#include "encode.h"
 #include "named.h"
 #include "spare_symbolizer.h"
 
@@ -117,11 +118,7 @@ int cu__threadcreate_profile(const struct cu__named_options *options, struct cu_
             err =
                 cu__encoder_sample(e, frames, (unsigned)(bytes / sizeof(*frames)), &value, NULL, 0);
         } else {
-            struct cu_pprof *p = cu__encoder_profile(e);
-            uint32_t location = cu__stand_in_location(p, "unknown");
-            err =
-                cu_pprof_sample(p, &(struct cu_pprof_sample){
-                                       .locations = &location, .nlocations = 1, .values = &value});
+            err = cu__encoder_stand_in(e, "unknown", &value, NULL, 0);
         }
     }
     clear(&s);

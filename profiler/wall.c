@@ -13,6 +13,7 @@
 #include "wall.h"
 
 #include "census.h"
+#include "encode.h"
 #include "cpu_int.h"
 #include "http_query.h"
 #include "named.h"
@@ -160,13 +161,7 @@ static int encode_group(struct cu__encoder *e, const struct wall *w, uint32_t nu
     if (n > 0) {
         return cu__encoder_sample(e, frames, n, values, labels, found.n);
     }
-    struct cu_pprof *p = cu__encoder_profile(e);
-    uint32_t location = cu__stand_in_location(p, g->state);
-    return cu_pprof_sample(p, &(struct cu_pprof_sample){.locations = &location,
-                                                        .nlocations = 1,
-                                                        .values = values,
-                                                        .labels = labels,
-                                                        .nlabels = found.n});
+    return cu__encoder_stand_in(e, g->state, values, labels, found.n);
 }
 
 static int send_pprof(struct cu__answer *a, const struct wall *w, const char *filename)

@@ -58,6 +58,11 @@ int cu_profile_mutex_fraction(int fraction);
  * from COPPER_SCHEDULE_RATE=10us. */
 int cu_profile_schedule_rate(int64_t rate_ns);
 
+/* Samples allocations once in so many bytes on average from now on (COPPER_HEAP_RATE does the same
+ * at start-up; 512 KiB unless told; 1: every one; 0: none). 0; -ENOTSUP: copper::heap is not linked;
+ * -EINVAL. */
+int cu_profile_heap_rate(uint64_t bytes);
+
 /* ---- our routes in somebody else's server ---------------------------------------------------- */
 
 struct cu_http_header {

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Purpose: the `heap` and `allocs` profiles, from what the allocator wrapper sampled. They hold the
+ * same; only the value that reports show first differs.
+ *
+ * Design. The binary form is scaled to the whole population, site by site: k samples of mean size s
+ * taken at rate r stand for k / (1 - exp(-s / r)) allocations. The text form has what was sampled,
+ * since its readers scale; sites that were sampled at another rate than the one in its header are
+ * first brought to that one.
+ *
+ * A program without the wrapper gets an empty profile that says how to get a full one.
+ */
+#include "encode.h"
+#include "heap_weak.h"
+#include "named.h"
+#include "process_labels.h"
+#include "runtime_weak.h"
+#include "spare_symbolizer.h"
+
+#include <copper/profiler.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#define COPPER_LINK_HEAP                                                                           \
+    "allocations are not profiled: link copper::heap (pkg-config copper-heap, -lcopper_heap)"
+#define COPPER_HEAP_TAKEN                                                                          \
+    "allocations are not profiled: another library's malloc comes before copper::heap; link it "   \
+    "first"
+
+enum { ALLOC_OBJECTS, ALLOC_BYTES, INUSE_OBJECTS, INUSE_BYTES, HEAP_VALUES };
+
+/* ---- values ---------------------------------------------------------------------------------- */
+
+/* How many allocations of this mean size one sample at this rate stands for. */
+static double factor_of(double mean, uint64_t rate)
+{
+    return rate > 1 ? -1 / expm1(-mean / (double)rate) : 1;
+}
+
+struct values {
+    double v[HEAP_VALUES];
+};
+
+/* Scaled to the population. In-use values use the same factor as allocated ones, so that they meet
+ * when everything is freed. */
+static struct values scaled(const struct cu_heap_site *s)
+{
+    struct values out = {{0}};
+    if (s->allocs == 0 || s->alloc_bytes == 0) {
+        return out;
+    }
+    double factor = factor_of((double)s->alloc_bytes / (double)s->allocs, s->rate);
+    uint64_t objects = s->allocs > s->frees ? s->allocs - s->frees : 0;
+    uint64_t bytes = objects && s->alloc_bytes > s->free_bytes ? s->alloc_bytes - s->free_bytes : 0;
+    out.v[ALLOC_OBJECTS] = (double)s->allocs * factor;
+    out.v[ALLOC_BYTES] = (double)s->alloc_bytes * factor;
+    out.v[INUSE_OBJECTS] = (double)objects * factor;
+    out.v[INUSE_BYTES] = (double)bytes * factor;
+    return out;
+}
+
+static uint64_t period(void)
+{
+    uint64_t rate = cu__has_heap() ? cu_heap_rate() : 0;
+    return rate ? rate : COPPER_HEAP_RATE_DEFAULT;
+}
+
+static bool is_active(void)
+{
+    struct cu_heap_stats stats = {.size = sizeof stats};
+    if (!cu__has_heap()) {
+        return false;
+    }
+    cu_heap_stats_read(&stats);
+    return stats.is_active;
+}
+
+uint64_t cu__heap_count(void)
+{
+    struct cu_heap_stats stats = {.size = sizeof stats};
+    if (cu__has_heap()) {
+        cu_heap_stats_read(&stats);
+    }
+    return stats.sites;
+}
+
+/* ---- the binary form ------------------------------------------------------------------------- */
+
+struct encoding {
+    struct cu__encoder *encoder;
+    int err;
+};
+
+static bool encode_site(const struct cu_heap_site *s, void *arg)
+{
+    struct encoding *e = arg;
+    struct cu_pprof_label labels[COPPER_LABELS_MAX + 2];
+    struct values value = scaled(s);
+    size_t n = 0;
+    int64_t values[HEAP_VALUES];
+    for (int i = 0; i < HEAP_VALUES; i++) {
+        values[i] = (int64_t)value.v[i];
+    }
+    labels[n++] = (struct cu_pprof_label){.key = "bytes", .num = (int64_t)s->size};
+    if (s->is_cut) {
+        labels[n++] = (struct cu_pprof_label){.key = "stack", .str = "cut"};
+    }
+    for (size_t i = 0; s->labels && cu_labels_count && i < cu_labels_count(s->labels); i++) {
+        const char *key = cu_labels_key(s->labels, i);
+        if (strcmp(key, "bytes") != 0 && (strcmp(key, "stack") != 0 || !s->is_cut)) {
+            labels[n++] = (struct cu_pprof_label){.key = key, .str = cu_labels_value(s->labels, i)};
+        }
+    }
+    if (s->allocs == 0) {
+        return true;
+    }
+    e->err = s->nframes ? cu__encoder_sample(e->encoder, s->frames, s->nframes, values, labels, n)
+                        : cu__encoder_stand_in(e->encoder, "other", values, labels, n);
+    return e->err == 0;
+}
+
+static void add_comments(struct cu_pprof *p)
+{
+    char text[256];
+    struct cu_heap_stats s = {.size = sizeof s};
+    if (!cu__has_heap()) {
+        cu_pprof_comment(p, COPPER_LINK_HEAP);
+        return;
+    }
+    cu_heap_stats_read(&s);
+    if (!s.is_active) {
+        cu_pprof_comment(p, COPPER_HEAP_TAKEN);
+    }
+    snprintf(text, sizeof text,
+             "# rate: one sample in %" PRIu64 " bytes now, asked for %" PRIu64 "%s", s.rate,
+             s.asked, s.rate > s.asked ? "; lowered to stay within COPPER_BUDGET" : "");
+    cu_pprof_comment(p, text);
+    snprintf(text, sizeof text,
+             "# samples: %" PRIu64 " taken, %" PRIu64 " live, %" PRIu64 " cut, %" PRIu64
+             " folded together, %" PRIu64 " not followed to their free",
+             s.samples, s.live, s.cut, s.folded, s.unfollowed);
+    cu_pprof_comment(p, text);
+    snprintf(text, sizeof text, "# cost: %.0f ns a sample, %.3f s in all; table: %" PRIu64 " KiB",
+             s.samples ? (double)s.ns / (double)s.samples : 0, (double)s.ns / 1e9, s.bytes >> 10);
+    cu_pprof_comment(p, text);
+}
+
+static int make(const char *default_type, struct cu_pprof **out)
+{
+    struct encoding e = {.encoder = cu__encoder_new()};
+    if (!e.encoder) {
+        return -ENOMEM;
+    }
+    struct cu_pprof *p = cu__encoder_profile(e.encoder);
+    cu_pprof_sample_type(p, "alloc_objects", "count");
+    cu_pprof_sample_type(p, "alloc_space", "bytes");
+    cu_pprof_sample_type(p, "inuse_objects", "count");
+    cu_pprof_sample_type(p, "inuse_space", "bytes");
+    cu_pprof_period(p, "space", "bytes", (int64_t)period());
+    cu_pprof_default_sample_type(p, default_type);
+    cu_pprof_time(p, cu__wall_ns(), 0);
+    if (cu__has_heap()) {
+        cu_heap_each(encode_site, &e);
+    }
+    p = cu__encoder_finish(e.encoder);
+    if (e.err) {
+        cu_pprof_free(p);
+        return e.err;
+    }
+    add_comments(p);
+    *out = p;
+    return 0;
+}
+
+int cu__heap_profile(const struct cu__named_options *options, struct cu_pprof **out)
+{
+    (void)options;
+    return make("inuse_space", out);
+}
+
+int cu__allocs_profile(const struct cu__named_options *options, struct cu_pprof **out)
+{
+    (void)options;
+    return make("alloc_space", out);
+}
+
+/* ---- the text form --------------------------------------------------------------------------- */
+
+struct raw {
+    uint64_t v[HEAP_VALUES];
+};
+
+/* As if it had been sampled at `rate`. */
+static struct raw raw_at(const struct cu_heap_site *s, uint64_t rate)
+{
+    uint64_t objects = s->allocs > s->frees ? s->allocs - s->frees : 0;
+    uint64_t bytes = objects && s->alloc_bytes > s->free_bytes ? s->alloc_bytes - s->free_bytes : 0;
+    struct raw out = {{s->allocs, s->alloc_bytes, objects, bytes}};
+    if (s->rate != rate && s->allocs && s->alloc_bytes) {
+        double mean = (double)s->alloc_bytes / (double)s->allocs;
+        double ratio = factor_of(mean, s->rate) / factor_of(mean, rate);
+        for (int i = 0; i < HEAP_VALUES; i++) {
+            double v = (double)out.v[i] * ratio;
+            out.v[i] = out.v[i] && v < 1 ? 1 : (uint64_t)llround(v); /* readers refuse 0: n */
+        }
+    }
+    return out;
+}
+
+struct text {
+    struct cu__answer *answer; /* NULL: only adds up */
+    struct cu_symbolizer *symbols;
+    uint64_t rate;
+    struct raw sum;
+    struct values total;
+};
+
+static bool text_site(const struct cu_heap_site *s, void *arg)
+{
+    struct text *t = arg;
+    struct raw r = raw_at(s, t->rate);
+    struct values scaled_values = scaled(s);
+    for (int i = 0; i < HEAP_VALUES; i++) {
+        t->sum.v[i] += r.v[i];
+        t->total.v[i] += scaled_values.v[i];
+    }
+    if (t->answer && s->allocs) {
+        cu__answer_printf(t->answer, "%" PRIu64 ": %" PRIu64 " [%" PRIu64 ": %" PRIu64 "] @",
+                          r.v[INUSE_OBJECTS], r.v[INUSE_BYTES], r.v[ALLOC_OBJECTS],
+                          r.v[ALLOC_BYTES]);
+        cu__text_stack(t->answer, t->symbols, s->frames, s->nframes, "other", NULL);
+    }
+    return true;
+}
+
+/* What of Go's list is known here. */
+static void text_memory(struct cu__answer *a, const struct values *total)
+{
+    struct rusage usage;
+    double live = total->v[ALLOC_OBJECTS] - total->v[INUSE_OBJECTS];
+    cu__answer_printf(a, "\n# runtime.MemStats\n# Alloc = %.0f\n# TotalAlloc = %.0f\n",
+                      total->v[INUSE_BYTES], total->v[ALLOC_BYTES]);
+    cu__answer_printf(a, "# Mallocs = %.0f\n# Frees = %.0f\n# HeapAlloc = %.0f\n",
+                      total->v[ALLOC_OBJECTS], live, total->v[INUSE_BYTES]);
+    cu__answer_printf(a, "# HeapObjects = %.0f\n", total->v[INUSE_OBJECTS]);
+    if (getrusage(RUSAGE_SELF, &usage) == 0) {
+        cu__answer_printf(a, "# MaxRSS = %lld\n", (long long)usage.ru_maxrss * 1024);
+    }
+    cu__answer_printf(a, "# (all but MaxRSS are estimates from the samples above)\n");
+}
+
+int cu__heap_text(const struct cu__named_options *options, struct cu__answer *a)
+{
+    (void)options;
+    struct text t = {.rate = period()};
+    if (cu__has_heap()) {
+        cu_heap_each(text_site, &t);
+    }
+    t.symbols = cu__symbolizer_borrow();
+    if (!t.symbols) {
+        return -ENOMEM;
+    }
+    if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
+        const uint64_t *v = t.sum.v;
+        /* equal pairs would make readers drop the allocated values */
+        bool is_equal = v[INUSE_OBJECTS] == v[ALLOC_OBJECTS] && v[INUSE_BYTES] == v[ALLOC_BYTES];
+        cu__answer_printf(a,
+                          "heap profile: %" PRIu64 ": %" PRIu64 " [%" PRIu64 ": %" PRIu64
+                          "] @ heap/%" PRIu64 "\n",
+                          v[INUSE_OBJECTS], v[INUSE_BYTES], v[ALLOC_OBJECTS],
+                          v[ALLOC_BYTES] + is_equal, 2 * t.rate);
+        if (!is_active()) {
+            cu__answer_printf(a, "# %s\n", cu__has_heap() ? COPPER_HEAP_TAKEN : COPPER_LINK_HEAP);
+        }
+        t.answer = a;
+        t.sum = (struct raw){{0}};
+        t.total = (struct values){{0}};
+        if (cu__has_heap()) {
+            cu_heap_each(text_site, &t);
+        }
+        text_memory(a, &t.total);
+    }
+    cu__symbolizer_return(t.symbols);
+    return 0;
+}
+
+/* ---- rate ------------------------------------------------------------------------------------ */
+
+int cu_profile_heap_rate(uint64_t bytes)
+{
+    return cu__has_heap() ? cu_heap_rate_set(bytes) : -ENOTSUP;
+}
