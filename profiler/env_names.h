@@ -14,12 +14,14 @@
     X(FLIGHT)                                                                                      \
     X(FLIGHT_FILE)                                                                                 \
     X(FLIGHT_ON)                                                                                   \
+    X(HANDOFF)                                                                                     \
     X(HEAP_RATE)                                                                                   \
     X(HTTP)                                                                                        \
     X(LABELS)                                                                                      \
     X(LEAKCHECK)                                                                                   \
     X(MAXCOROUTINES)                                                                               \
     X(MAXPROCS)                                                                                    \
+    X(MAXTHREADS)                                                                                  \
     X(MUTEX_FRACTION)                                                                              \
     X(PRELOAD_FOLLOW)                                                                              \
     X(PRELOAD_HTTP)                                                                                \
