@@ -40,6 +40,11 @@ void cu_pprof_stop(void);
  * for that long. Any number may run at once, beside HTTP clients. 0 or -errno. */
 int cu_profile_cpu_file(const char *path, double seconds, int hz);
 
+/* Samples allocations once in so many bytes on average from now on (COPPER_HEAP_RATE does the same
+ * at start-up; 512 KiB unless told; 1: every one; 0: none). 0; -ENOTSUP: copper::heap is not linked;
+ * -EINVAL. */
+int cu_profile_heap_rate(uint64_t bytes);
+
 /* ---- waits and delays of coroutines ----------------------------------------------------------
  *
  * Off unless asked for; ?seconds= turns a profile on for its window. Rates are what is sampled, values
