@@ -21,15 +21,16 @@ static void *volatile sink;
 
 /* A function of its own for each site. */
 #define SITE(n)                                                                                    \
-    __attribute__((noinline, noclone)) static void *site_##n(size_t bytes)                         \
+    __attribute__((noinline)) static void *site_##n(size_t bytes)                                  \
     {                                                                                              \
         void *p = n % 3 == 0 ? calloc(1, bytes) : malloc(bytes);                                   \
         sink = p; /* so that this is no tail call */                                               \
         return p;                                                                                  \
     }
 SITE(0)
-SITE(1) SITE(2) SITE(3) SITE(4) SITE(5) SITE(6) SITE(7) SITE(8) SITE(9) SITE(10) SITE(11) SITE(12)
-    SITE(13) SITE(14) SITE(15) SITE(16) SITE(17) SITE(18) SITE(19)
+SITE(1)
+SITE(2) SITE(3) SITE(4) SITE(5) SITE(6) SITE(7) SITE(8) SITE(9) SITE(10) SITE(11) SITE(12) SITE(13)
+    SITE(14) SITE(15) SITE(16) SITE(17) SITE(18) SITE(19)
 
         static void *(*const sites[SITES])(size_t) = {site_0,  site_1,  site_2,  site_3,  site_4,
                                                       site_5,  site_6,  site_7,  site_8,  site_9,

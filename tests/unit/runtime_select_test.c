@@ -33,7 +33,7 @@ COROUTINE_TEST(fair_between_ready_cases)
         chosen[which]++;
         cu_send(which ? b : a, &value);
     }
-    expect(chosen[0] > CHOICES * 0.49 && chosen[0] < CHOICES * 0.51);
+    expect(chosen[0] > CHOICES / 100 * 49 && chosen[0] < CHOICES / 100 * 51);
     cu_chan_unref(a);
     cu_chan_unref(b);
     return 0;
