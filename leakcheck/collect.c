@@ -24,9 +24,23 @@ struct look {
     struct cu__leak_set *set;
     int64_t now;
     uint32_t epoch;
+    uint32_t runtime; /* module of the runtime's library; 0: it is linked into the program */
     cu_frame frames[COPPER_LEAK_FRAMES_MAX];
     unsigned nframes;
 };
+
+/* How a wait got from cu_recv to the scheduler depends on what its thread was going through. It is
+ * the same wait to who reads the report, which begins at the caller. */
+static void leave_runtime(struct look *look)
+{
+    unsigned n = 0;
+    while (n < look->nframes && COPPER_FRAME_MODULE(look->frames[n]) == look->runtime)
+        n++;
+    if (look->runtime == 0 || n == look->nframes)
+        return;
+    look->nframes -= n;
+    memmove(look->frames, look->frames + n, look->nframes * sizeof *look->frames);
+}
 
 static void walk(struct look *look, const struct cu_g_info *g)
 {
@@ -47,6 +61,7 @@ static void walk(struct look *look, const struct cu_g_info *g)
         cu_stack_walk_copy(&w, (const void *)(uintptr_t)w.regs.sp, w.regs.sp,
                            g->stack_hi - w.regs.sp, look->epoch);
     look->nframes = w.n;
+    leave_runtime(look);
 }
 
 static uint64_t mix(uint64_t h, uint64_t word)
@@ -199,6 +214,8 @@ int cu__leak_look(const struct cu__leak_query *query, struct cu__leak_set *out)
     cu_stacks_prepare(); /* where it fails, walks end in MISS and go the slow way */
     struct look look = {
         .query = query, .set = out, .now = cu_now(), .epoch = cu_modules_epoch_sig()};
+    const struct cu_module *runtime = cu_module_at((uint64_t)(uintptr_t)cu_inspect_each);
+    look.runtime = runtime && !runtime->is_main ? runtime->id : 0;
     int64_t visited = cu_inspect_each(visit, &look);
     if (out->is_out_of_memory)
         return -ENOMEM;

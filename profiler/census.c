@@ -233,7 +233,8 @@ static bool visit_coroutine(const struct cu_g_info *g, void *arg)
         t->frames[0] = frame_at((uint64_t)(uintptr_t)g->entry);
         n = 1;
     }
-    if (g->state == COPPER_G_RUNNING && g->stack_hi != 0 && t->nrunning < COPPER_RUNNING_MAX) {
+    bool is_on_thread = g->state == COPPER_G_RUNNING || g->state == COPPER_G_SYSCALL;
+    if (is_on_thread && g->stack_hi != 0 && t->nrunning < COPPER_RUNNING_MAX) {
         if (!t->running) {
             t->running = calloc(COPPER_RUNNING_MAX, sizeof(*t->running));
         }
