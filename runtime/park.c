@@ -91,7 +91,7 @@ void cu__waiters_add(struct cu__waiters *list, struct cu__waiter *w)
     if (list->last) {
         list->last->next = w;
     } else {
-        list->first = w;
+        store_relaxed(&list->first, w);
     }
     list->last = w;
     store_relaxed(&w->is_queued, true);
@@ -106,7 +106,7 @@ void cu__waiters_add_first(struct cu__waiters *list, struct cu__waiter *w)
     } else {
         list->last = w;
     }
-    list->first = w;
+    store_relaxed(&list->first, w);
     store_relaxed(&w->is_queued, true);
 }
 
@@ -116,7 +116,7 @@ static inline void take_out(struct cu__waiters *list, struct cu__waiter *w)
     if (w->prev) {
         w->prev->next = w->next;
     } else {
-        list->first = w->next;
+        store_relaxed(&list->first, w->next);
     }
     if (w->next) {
         w->next->prev = w->prev;
