@@ -49,7 +49,9 @@ def main():
             out, _ = run("middle", path, seed, env=env)
             events += sum(judge(path, what + ", from the middle").kinds.values())
             events += sum(judge(path + ".2", what + ", later").kinds.values())
-    print("%d programs, three traces each, %d events" % (programs, events))
+            run("random", path, seed, env={**env, "COPPER_HANDOFF": "1"})
+            events += sum(judge(path, what + ", with hand-off").kinds.values())
+    print("%d programs, four traces each, %d events" % (programs, events))
     check(events > programs * 1000, "there was little in them")
     finish()
 
