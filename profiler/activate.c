@@ -13,13 +13,13 @@
 #include "env_names.h"
 #include "port_owner.h"
 #include "process_labels.h"
+#include "say.h"
 #include "serve.h"
 
 #include <copper/profiler.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <link.h>
-#include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,24 +28,6 @@
 #include <unistd.h>
 
 extern char **environ;
-
-/* One write, so that lines of several processes do not mix; no stdio, whose locks are the
- * program's. */
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
-{
-    char line[1024];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof(line) - 1, format, args);
-    va_end(args);
-    if (n < 0) {
-        return;
-    }
-    size_t length = (size_t)n < sizeof(line) - 1 ? (size_t)n : sizeof(line) - 2;
-    line[length++] = '\n';
-    ssize_t ignored = write(STDERR_FILENO, line, length);
-    (void)ignored;
-}
 
 /* ---- why it failed -----------------------------------------------------------------------------
  */
@@ -168,7 +150,7 @@ static void warn_of_labels(void)
     char line[256];
     cu__process_labels_check(secure_getenv("COPPER_LABELS"), line, sizeof(line));
     if (line[0]) {
-        say("copper: %s", line);
+        cu__say("%s", line);
     }
 }
 
@@ -188,9 +170,9 @@ static void warn_of_unknown_variables(void)
         }
         const char *meant = cu__env_suggestion(name);
         if (meant) {
-            say("copper: %s is unknown; %s?", name, meant);
+            cu__say("%s is unknown; %s?", name, meant);
         } else {
-            say("copper: %s is unknown", name);
+            cu__say("%s is unknown", name);
         }
     }
 }
@@ -204,7 +186,7 @@ static int serve_or_say(const char *address)
     int err = cu_pprof_serve(address);
     if (err && err != -EALREADY) {
         cu__explain_serve_error(address, err, line, sizeof(line));
-        say("copper: %s", line);
+        cu__say("%s", line);
     }
     return err == -EALREADY ? 0 : err;
 }
@@ -218,7 +200,7 @@ int cu_preload_activate(const char *http_address, bool quiet)
     int err = serve_or_say(http_address);
     const char *address = cu_pprof_address();
     if (!err && !quiet && address) {
-        say("copper: %s[%d] http://%s/debug/pprof/", program_invocation_short_name, (int)getpid(),
+        cu__say("%s[%d] http://%s/debug/pprof/", program_invocation_short_name, (int)getpid(),
             address);
     }
     return err;

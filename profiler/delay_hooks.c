@@ -18,6 +18,8 @@
 #include "cpu_int.h"
 #include "machine.h"
 #include "runtime_weak.h"
+#include "say.h"
+#include "stack_bounds.h"
 #include "units.h"
 
 #include <copper/profiler.h>
@@ -35,8 +37,8 @@
 #define SPARE_BYTES  8192u
 #define TEND_NS      100000000
 #define SEEN_PLACES  4096u /* a power of two */
-
-extern void *__libc_stack_end; /* the loader's: upper end of the main thread's stack */
+#define RATE_MAX_NS  (INT64_C(3600) * 1000000000) /* sums of sampled waits fit an int64_t many times */
+#define FRACTION_MAX 1000000
 
 static _Atomic int64_t rates[COPPER_DELAY_KINDS]; /* in force; 0: off. mutex: a fraction */
 
@@ -77,7 +79,7 @@ static bool is_drawn(int64_t rate, int64_t *ns, int64_t *count)
     if (*ns == 0 || (int64_t)(random_bits() % (uint64_t)rate) >= *ns) {
         return false;
     }
-    *count = COPPER_DELAY_ONE * rate / *ns;
+    *count = COPPER_DELAY_ONE * rate / *ns; /* fits: see RATE_MAX_NS */
     *ns = rate;
     return true;
 }
@@ -161,25 +163,6 @@ static void count_walk(struct cu__delay_key *key, struct cu_walk *w, int64_t cou
     }
 }
 
-/* Where the calling thread's stack ends: a coroutine's own, or that of the thread. 0: unknown. */
-static uint64_t stack_end_here(uint64_t sp)
-{
-    struct cu_here here;
-    cu_inspect_here(&here);
-    if (here.kind == COPPER_HERE_COROUTINE && sp >= here.stack_lo && sp < here.stack_hi) {
-        return here.stack_hi;
-    }
-    uint64_t pointer = cu__thread_pointer_sig(), end = (uint64_t)(uintptr_t)__libc_stack_end;
-    if (here.kind != COPPER_HERE_THREAD) {
-        return 0;
-    }
-    /* the C library puts a thread's control block at the upper end of its stack; the main thread's
-     * lies elsewhere */
-    return sp < pointer && pointer - sp < UINT64_C(64) << 20 ? pointer
-           : sp < end && end - sp < UINT64_C(64) << 20       ? end
-                                                             : 0;
-}
-
 static __attribute__((noinline)) void count_here(struct cu__delay_key *key, int64_t count,
                                                  int64_t delay_ns)
 {
@@ -187,7 +170,7 @@ static __attribute__((noinline)) void count_here(struct cu__delay_key *key, int6
     struct cu_walk w = {.frames = frames, .max = COPPER_DELAY_DEPTH};
     cu__regs_here((uint64_t *)&w.regs);
     w.lo = w.regs.sp;
-    w.hi = stack_end_here(w.lo);
+    w.hi = cu__stack_end_here(w.lo);
     count_walk(key, &w, count, delay_ns);
 }
 
@@ -196,7 +179,7 @@ static __attribute__((noinline)) void walk_here(struct cu__delay_stack *out)
     struct cu_walk w = {.frames = out->frames, .max = COPPER_DELAY_DEPTH};
     cu__regs_here((uint64_t *)&w.regs);
     w.lo = w.regs.sp;
-    w.hi = stack_end_here(w.lo);
+    w.hi = cu__stack_end_here(w.lo);
     cu_stack_walk_sig(&w);
     out->n = w.n;
     out->is_cut = w.end != COPPER_WALK_ROOT;
@@ -378,7 +361,11 @@ static void on_released(void *tool, int64_t now, cu_id g, const void *object, in
     atomic_fetch_add_explicit(&cu__delay_mutex_wait_ns, waited_ns, memory_order_relaxed);
     if (fraction > 0 && random_bits() % (uint64_t)fraction == 0) {
         struct cu__delay_key key = {.kind = COPPER_DELAY_MUTEX};
-        count_here(&key, COPPER_DELAY_ONE * fraction, waited_ns * fraction);
+        int64_t delay_ns;
+        if (__builtin_mul_overflow(waited_ns, fraction, &delay_ns)) {
+            delay_ns = INT64_MAX;
+        }
+        count_here(&key, COPPER_DELAY_ONE * fraction, delay_ns);
     }
 }
 
@@ -548,9 +535,10 @@ static int set_rate(enum cu__delay_kind kind, int64_t rate)
     if (!has_hooks()) {
         return rate > 0 ? -ENOTSUP : 0;
     }
+    int64_t most = kind == COPPER_DELAY_MUTEX ? FRACTION_MAX : RATE_MAX_NS;
     pthread_mutex_lock(&lock);
     int64_t before = asked[kind];
-    asked[kind] = rate > 0 ? rate : 0;
+    asked[kind] = rate < 0 ? 0 : rate > most ? most : rate;
     int err = follow();
     if (err) {
         asked[kind] = before;
@@ -580,33 +568,52 @@ int cu_profile_mutex_fraction(int fraction)
     return err ? err : before;
 }
 
-/* "10us", or a bare number of nanoseconds as Go has it. */
+/* A whole number without a sign that an int64_t holds. */
+static bool parse_whole(const char *text, int64_t *value)
+{
+    char *end;
+    errno = 0;
+    *value = strtoll(text, &end, 10);
+    return text[0] >= '0' && text[0] <= '9' && *end == '\0' && errno == 0;
+}
+
+/* "10us", or a bare number of nanoseconds as Go has it. 0: not set, off, or said to be wrong. */
 static int64_t rate_from(const char *name)
 {
     const char *text = secure_getenv(name);
     int64_t ns = 0;
+    if (!text || !*text || cu__parse_duration(text, &ns) == 0 || parse_whole(text, &ns)) {
+        return ns;
+    }
+    cu__say("%s=%.40s is no time; write 10us", name, text);
+    return 0;
+}
+
+static int fraction_from(const char *name)
+{
+    const char *text = secure_getenv(name);
+    int64_t fraction = 0;
     if (!text || !*text) {
         return 0;
     }
-    if (cu__parse_duration(text, &ns) == 0) {
-        return ns;
+    if (!parse_whole(text, &fraction)) {
+        cu__say("%s=%.40s is no whole number; write 5 for one unlock in five", name, text);
+        return 0;
     }
-    char *end;
-    ns = strtoll(text, &end, 10);
-    return *end == '\0' ? ns : 0;
+    return fraction < FRACTION_MAX ? (int)fraction : FRACTION_MAX;
 }
 
 void cu__delay_from_environment(void)
 {
     int64_t block = rate_from("COPPER_BLOCK_RATE"), schedule = rate_from("COPPER_SCHEDULE_RATE");
-    int64_t fraction = rate_from("COPPER_MUTEX_FRACTION");
+    int fraction = fraction_from("COPPER_MUTEX_FRACTION");
     if (block > 0) {
         cu_profile_block_rate(block);
     }
     if (schedule > 0) {
         cu_profile_schedule_rate(schedule);
     }
-    if (fraction > 0 && fraction <= INT32_MAX) {
-        cu_profile_mutex_fraction((int)fraction);
+    if (fraction > 0) {
+        cu_profile_mutex_fraction(fraction);
     }
 }

@@ -11,6 +11,7 @@
  * thread alone.
  */
 #include "cpu_int.h"
+#include "say.h"
 #include "trace_file.h"
 #include "trace_record.h"
 #include "trace_wire.h"
@@ -20,7 +21,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -84,20 +84,6 @@ int cu_flight_write(const char *path)
 
 /* ---- by itself ------------------------------------------------------------------------------- */
 
-__attribute__((format(printf, 1, 2))) static void say(const char *format, ...)
-{
-    char line[PATH_MAX + 256];
-    va_list args;
-    va_start(args, format);
-    int n = vsnprintf(line, sizeof(line), format, args);
-    va_end(args);
-    if (n > 0) {
-        size_t length = (size_t)n < sizeof(line) ? (size_t)n : sizeof(line) - 1;
-        ssize_t ignored = write(STDERR_FILENO, line, length);
-        (void)ignored;
-    }
-}
-
 /* COPPER_FLIGHT_FILE with %p and %n replaced by pid and number. */
 static void late_path(char *path, size_t cap)
 {
@@ -127,9 +113,9 @@ static void write_late(int64_t g, int64_t delay_ns, struct cu__blob **blobs, uns
     next_late_ns = now_ns + keep_ns;
     late_files++;
     if (err) {
-        say("copper: %s: %s\n", path, strerror(-err));
+        cu__say("%s: %s", path, strerror(-err));
     } else {
-        say("copper: coroutine %lld waited %.1f ms for a P; see: go tool trace %s\n", (long long)g,
+        cu__say("coroutine %lld waited %.1f ms for a P; see: go tool trace %s", (long long)g,
             (double)delay_ns / 1e6, path);
     }
 }
@@ -144,9 +130,9 @@ static int64_t duration_of(const char *name)
     }
     int err = cu__parse_duration(text, &ns);
     if (err == -EDOM) {
-        say("copper: %s=%s has no unit; write %ss\n", name, text, text);
+        cu__say("%s=%s has no unit; write %ss", name, text, text);
     } else if (err || ns <= 0) {
-        say("copper: %s=%s is no time; write 10s or 5ms\n", name, text);
+        cu__say("%s=%s is no time; write 10s or 5ms", name, text);
         ns = 0;
     }
     return err ? 0 : ns;
@@ -158,9 +144,9 @@ static void size_buffer(void)
     int64_t bytes = 0;
     int err = text && *text ? cu__parse_size(text, &bytes) : 0;
     if (err == -EDOM) {
-        say("copper: COPPER_TRACE_BUFFER=%s has no unit; write %sMiB\n", text, text);
+        cu__say("COPPER_TRACE_BUFFER=%s has no unit; write %sMiB", text, text);
     } else if (err || (bytes && !cu__trace_record_limit(bytes))) {
-        say("copper: COPPER_TRACE_BUFFER=%s is no size from 256KiB to 64GiB\n", text);
+        cu__say("COPPER_TRACE_BUFFER=%s is no size from 256KiB to 64GiB", text);
     }
 }
 
@@ -179,6 +165,6 @@ __attribute__((constructor)) static void start_from_environment(void)
     }
     int err = cu_flight_start(keep_ns, 0);
     if (err) {
-        say("copper: COPPER_FLIGHT: cannot start the flight recorder: %s\n", strerror(-err));
+        cu__say("COPPER_FLIGHT: cannot start the flight recorder: %s", strerror(-err));
     }
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""profiler/env_names.h lists exactly the COPPER_ variables that our sources read."""
+"""profiler/env_names.h lists exactly the COPPER_ variables that our sources read; a value that cannot
+be used is said in one line, one that can is not."""
 import re
 
 from http_support import *
@@ -9,7 +10,32 @@ FOLDERS = ("runtime", "proto", "profiler", "leakcheck")
 BESIDE = {"BUILD", "SOURCE"}
 
 
+VALUES = (
+    ("BLOCK_RATE", "soon", "is no time; write 10us"),
+    ("BLOCK_RATE", "-5", "is no time; write 10us"),
+    ("BLOCK_RATE", "99999999999999999999", "is no time; write 10us"),
+    ("BLOCK_RATE", "10us", None),
+    ("BLOCK_RATE", "1000", None),
+    ("BLOCK_RATE", "9223372036854775807", None),
+    ("SCHEDULE_RATE", "10 us", "is no time; write 10us"),
+    ("SCHEDULE_RATE", "0", None),
+    ("MUTEX_FRACTION", "1/5", "is no whole number; write 5 for one unlock in five"),
+    ("MUTEX_FRACTION", "5us", "is no whole number; write 5 for one unlock in five"),
+    ("MUTEX_FRACTION", "5", None),
+)
+
+
+def values():
+    for name, value, complaint in VALUES:
+        r = subprocess.run([program("http_threads")], stdin=subprocess.DEVNULL, capture_output=True,
+                           env=dict(os.environ, **{"COPPER_" + name: value}), timeout=60)
+        want = "copper: COPPER_%s=%s %s\n" % (name, value, complaint) if complaint else ""
+        check(r.returncode == 0 and r.stderr.decode() == want,
+              "%s=%s: status %d, %r" % (name, value, r.returncode, r.stderr))
+
+
 def main():
+    values()
     text = open(os.path.join(SOURCE, "profiler/env_names.h")).read()
     listed = set(re.findall(r"X\((\w+)\)", text)) - {"X"}
     read = {}

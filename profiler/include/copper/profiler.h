@@ -48,7 +48,8 @@ int cu_profile_heap_rate(uint64_t bytes);
 /* ---- waits and delays of coroutines ----------------------------------------------------------
  *
  * Off unless asked for; ?seconds= turns a profile on for its window. Rates are what is sampled, values
- * are what happened: they are scaled up, and only grow. 0, -ENOTSUP (no coroutine runtime in the
+ * are what happened: they are scaled up, and only grow. A rate of more than an hour is taken as an
+ * hour, a fraction of more than a million as that. 0, -ENOTSUP (no coroutine runtime in the
  * process), -ENOMEM, -ENOSPC (too many tools attached). From plain threads and coroutines. */
 
 /* Block profile: a wait of rate_ns or longer counts, a shorter one with probability duration/rate.

@@ -72,6 +72,12 @@ void cu_stack_walk_sig(struct cu_walk *w);
 /* A number that changes whenever a module may have gone. Records carry it. */
 uint32_t cu_modules_epoch_sig(void);
 
+/* The mapping [lo, hi) that holds address, by the kernel: what a walk of a stack of unknown origin
+ * may read as long as that stack is in use. False: none, or /proc is not there. System calls only: a
+ * microsecond or two, up to a millisecond where the kernel has no PROCMAP_QUERY (before Linux 6.11).
+ * Changes errno. */
+bool cu_mapping_at_sig(uint64_t address, uint64_t *lo, uint64_t *hi);
+
 /* ---- ordinary half ------------------------------------------------------------------------- */
 
 /* Finds new and vanished modules and prepares tables. Call before sampling starts and whenever
