@@ -31,8 +31,10 @@
 #define add_seq(p, v)       __atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST)
 #define sub_seq(p, v)       __atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST)
 #define swap_seq(p, v)      __atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST)
+/* Failing orders too: who sees in *expected that the work is done may go on and use it. */
 #define cas_seq(p, expected, v)                                                                    \
-    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_RELAXED)
+    __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST)
+/* Failing orders nothing: for loops that act on success alone. */
 #define cas_acquire(p, expected, v)                                                                \
     __atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)
 #define cas_release(p, expected, v)                                                                \
