@@ -35,15 +35,24 @@ COROUTINE_TEST(units_are_counted)
 
 static struct {
     cu_sem sem;
-    int64_t log[8];
-    uint32_t logged; /* atomic */
+    int64_t log[8];   /* who was let in, in this order: written under `lock` */
+    uint32_t logged;  /* atomic; written under `lock`, released after the entry that it counts */
+    cu_mutex lock;
 } o;
+
+static uint32_t logged(void)
+{
+    return __atomic_load_n(&o.logged, __ATOMIC_ACQUIRE);
+}
 
 static void ask(void *n)
 {
     int64_t units = (int64_t)(intptr_t)n;
     cu_sem_acquire(&o.sem, units);
-    o.log[__atomic_fetch_add(&o.logged, 1, __ATOMIC_RELAXED)] = units;
+    cu_mutex_lock(&o.lock);
+    o.log[o.logged] = units;
+    __atomic_store_n(&o.logged, o.logged + 1, __ATOMIC_RELEASE);
+    cu_mutex_unlock(&o.lock);
 }
 
 /* Who asks for many is not passed by who asks for few. */
@@ -60,14 +69,14 @@ COROUTINE_TEST(first_come_first_served)
     }
     cu_sem_release(&o.sem, 2);
     settle();
-    expect(o.logged == 0 && cu_sem_units(&o.sem) == 2);
+    expect(logged() == 0 && cu_sem_units(&o.sem) == 2);
     expect(cu_sem_try_acquire(&o.sem, 1) == -EAGAIN);
     cu_sem_release(&o.sem, 1);
     settle();
-    expect(o.logged == 1 && o.log[0] == 3);
+    expect(logged() == 1 && o.log[0] == 3);
     cu_sem_release(&o.sem, 1);
     settle();
-    expect(o.logged == 2 && o.log[1] == 1);
+    expect(logged() == 2 && o.log[1] == 1);
     cu_sem_release(&o.sem, 3);
     cu_wg_wait(&wg);
     expect(o.log[2] == 2 && cu_sem_units(&o.sem) == 1);
@@ -86,7 +95,7 @@ COROUTINE_TEST(release_lets_several_in)
     settle();
     cu_sem_release(&o.sem, 7);
     settle();
-    expect(o.logged == 3 && cu_sem_units(&o.sem) == 1);
+    expect(logged() == 3 && cu_sem_units(&o.sem) == 1);
     cu_sem_release(&o.sem, 1);
     cu_wg_wait(&wg);
     return 0;
