@@ -4,6 +4,7 @@ import collections
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -36,8 +37,8 @@ def new_folder():
 
 
 def run(*arguments, env=None, timeout=120):
-    """Runs trace_program; returns what it printed. Without hand-off unless asked for: where a P is taken
-    away, a few states have to be made up, and counts are no longer exact."""
+    """Runs trace_program; returns what it printed. Without hand-off unless asked for, so that what a known
+    program does does not depend on how busy the machine is."""
     done = subprocess.run([program("trace_program"), *[str(a) for a in arguments]],
                           capture_output=True, text=True, timeout=timeout,
                           env=dict(os.environ, **{"COPPER_HANDOFF": "0", **(env or {})}))
@@ -127,6 +128,7 @@ def views_answer(path, what):
         port = s.getsockname()[1]
     tool = subprocess.Popen([GO, "tool", "trace", "-http=127.0.0.1:%d" % port, path],
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                            start_new_session=True,
                             env=dict(os.environ, BROWSER="true", DISPLAY=""))
     try:
         url = "http://127.0.0.1:%d" % port
@@ -150,6 +152,7 @@ def views_answer(path, what):
                 check(False, "%s: view %s: %s" % (what, view, e))
         check(tool.poll() is None, "%s: the tool died over it" % what)
     finally:
-        tool.kill()
+        # go runs the tool as a child, which would outlive it
+        os.killpg(tool.pid, signal.SIGKILL)
         tool.wait()
         tool.stderr.close()
