@@ -384,6 +384,24 @@ static void begin_call(struct cu__model *model, struct model_g *g, uint32_t stac
     g->m->p->status = P_SYSCALL;
 }
 
+static void end_call(struct cu__model *model, struct model_g *g)
+{
+    mention_m(model, g->m);
+    WRITE_BARE(model, g->m, GO_SYSCALL_END);
+    g->status = G_RUNNING;
+    g->m->p->status = P_RUNNING;
+}
+
+/* g, on a thread, has lost its P and leaves the thread. It was in a call as far as a reader knows, or
+ * is so from now on: the hand-off may be told later than what the coroutine itself tells. */
+static void leave_without_p(struct cu__model *model, struct model_g *g, uint32_t stack)
+{
+    if (g->status == G_RUNNING) {
+        begin_call(model, g, stack);
+    }
+    end_call_blocked(model, g);
+}
+
 /* Off the thread it is on. */
 static void displace(struct cu__model *model, struct model_g *g)
 {
@@ -406,10 +424,11 @@ static void create_g(struct cu__model *model, struct cu__model_m *m, struct mode
 }
 
 /* By a thread that has no P. */
-static void create_aside(struct cu__model *model, struct cu__model_m *m, struct model_g *g)
+static void create_aside(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
+                         uint32_t stack)
 {
     start_p(model, m, spare(model));
-    create_g(model, m, g, COPPER_INTERN_NONE);
+    create_g(model, m, g, stack);
     stop_p(model, m);
 }
 
@@ -428,7 +447,7 @@ static bool introduce(struct cu__model *model, struct model_g *g, enum g_status 
         return true;
     }
     model->stats.mended++;
-    create_aside(model, model->self, g);
+    create_aside(model, model->self, g, COPPER_INTERN_NONE);
     return false;
 }
 
@@ -487,6 +506,10 @@ static bool make_running(struct cu__model *model, struct model_g *g, struct cu__
     if (g->status == G_RUNNING && g->m == m && m->p == p) {
         return true;
     }
+    if (g->status == G_SYSCALL && g->m == m && m->p == p && p->status == P_SYSCALL) {
+        end_call(model, g); /* it parks within the call, say */
+        return true;
+    }
     bool is_new = is_unknown(g) && model->generation == model->first_generation;
     if (is_new) {
         g->is_guess = false;
@@ -507,6 +530,23 @@ static bool make_running(struct cu__model *model, struct model_g *g, struct cu__
     return true;
 }
 
+/* g runs on m, and has lost its P. What it does next the format knows only of one that has a P: it
+ * runs on the spare one just for that. */
+static void make_running_aside(struct cu__model *model, struct model_g *g, struct cu__model_m *m,
+                               uint32_t stack)
+{
+    if (g->m == m && g->status != G_NONE) {
+        leave_without_p(model, g, stack);
+    } else if (g->status != G_RUNNABLE || g->is_guess) {
+        make_runnable(model, g);
+    }
+    if (m->g) {
+        displace(model, m->g);
+    }
+    start_p(model, m, spare(model));
+    start_g(model, m, g);
+}
+
 /* g, as it says, is the one that runs on m: at the beginning of a recording nothing else says so.
  */
 static void recall(struct cu__model *model, struct cu__model_m *m, int64_t id)
@@ -516,9 +556,14 @@ static void recall(struct cu__model *model, struct cu__model_m *m, int64_t id)
     }
     struct model_g *g = get_g(model, id);
     struct model_p *p = get_p(model, m->guess_p);
-    if (g && p && is_unknown(g) && p->status == P_NONE &&
-        model->generation == model->first_generation) {
+    if (!g || !is_unknown(g) || model->generation != model->first_generation) {
+        return;
+    }
+    if (p && p->status == P_NONE) {
         make_running(model, g, m, p);
+    } else if (m->guess_p < 0 && !m->p) {
+        g->is_guess = false;
+        bind_g(g, m, G_SYSCALL); /* its P was taken before the trace began */
     }
 }
 
@@ -583,9 +628,9 @@ static void on_created(struct cu__model *model, struct cu__model_m *m,
         mention_m(model, m);
         create_g(model, m, g, stack);
     } else if (m->g || m->p) {
-        create_aside(model, model->self, g);
+        create_aside(model, model->self, g, stack);
     } else {
-        create_aside(model, m, g);
+        create_aside(model, m, g, COPPER_INTERN_NONE);
     }
 }
 
@@ -608,7 +653,9 @@ static void on_running(struct cu__model *model, struct cu__model_m *m,
     if (!p) {
         return;
     }
-    if (m->g && m->g != g) {
+    if (m->g == g && g->m == m && m->p != p) {
+        leave_without_p(model, g, COPPER_INTERN_NONE); /* it got p without leaving its thread */
+    } else if (m->g && m->g != g) {
         displace(model, m->g);
     }
     if (g->status != G_RUNNABLE || g->is_guess) {
@@ -626,52 +673,79 @@ static void on_parked(struct cu__model *model, struct cu__model_m *m,
                       const struct cu__trace_record *r, struct model_g *g, struct model_p *p,
                       uint32_t stack)
 {
-    if (make_running(model, g, m, p)) {
-        mention_m(model, m);
-        WRITE(model, m, GO_BLOCK, string(model, reason_text(r->reason)), stack_id(model, stack));
-        unbind_g(g, G_WAITING);
+    if (!p) {
+        make_running_aside(model, g, m, stack);
+    } else {
+        make_running(model, g, m, p);
+    }
+    mention_m(model, m);
+    WRITE(model, m, GO_BLOCK, string(model, reason_text(r->reason)), stack_id(model, stack));
+    unbind_g(g, G_WAITING);
+    if (!p) {
+        stop_p(model, m);
     }
 }
 
-static void on_stopped(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
-                       struct model_p *p, const char *reason, uint32_t stack)
+static void on_yielded(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
+                       struct model_p *p, uint32_t stack)
 {
-    if (g->status == G_SYSCALL) {
-        end_call_blocked(model, g);
-    } else if (make_running(model, g, m, p)) {
-        stop_g(model, g, reason, stack);
+    if (make_running(model, g, m, p)) {
+        stop_g(model, g, "runtime.Gosched", stack);
+    }
+}
+
+/* g found out that it lost its P, and waits for another. */
+static void on_preempted(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
+                         uint32_t stack)
+{
+    if (g->m == m && g->status != G_NONE) {
+        leave_without_p(model, g, stack);
+    } else {
+        make_runnable(model, g);
     }
 }
 
 static void on_exited(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
                       struct model_p *p)
 {
-    if (make_running(model, g, m, p)) {
-        mention_m(model, m);
-        WRITE_BARE(model, m, GO_DESTROY);
-        unbind_g(g, G_NONE);
+    if (!p) {
+        make_running_aside(model, g, m, COPPER_INTERN_NONE);
+    } else {
+        make_running(model, g, m, p);
+    }
+    mention_m(model, m);
+    WRITE_BARE(model, m, GO_DESTROY);
+    unbind_g(g, G_NONE);
+    if (!p) {
+        stop_p(model, m);
     }
     forget_g(model, g);
+}
+
+/* One that lost its P without a call is shown in one already, which then goes on. */
+static void on_syscall_begin(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
+                             struct model_p *p, uint32_t stack)
+{
+    bool is_shown = g->status == G_SYSCALL && g->m == m && !m->p;
+    if (!is_shown && make_running(model, g, m, p)) {
+        begin_call(model, g, stack);
+    }
 }
 
 static void on_syscall_end(struct cu__model *model, struct cu__model_m *m, struct model_g *g,
                            struct model_p *p)
 {
-    if (p && g->status == G_SYSCALL && g->m == m && m->p == p && p->status == P_SYSCALL) {
-        mention_m(model, m);
-        WRITE_BARE(model, m, GO_SYSCALL_END);
-        g->status = G_RUNNING;
-        p->status = P_RUNNING;
-    } else if (p) {
+    if (p) {
         make_running(model, g, m, p);
-    } else if (g->status == G_SYSCALL) {
-        end_call_blocked(model, g);
+    } else if (g->m == m && g->status != G_NONE) {
+        leave_without_p(model, g, COPPER_INTERN_NONE);
     } else {
         make_runnable(model, g);
     }
 }
 
-/* p was taken from g, which goes on on the thread `tid` without one. */
+/* p was taken from g, which goes on on the thread `tid` without one. Told by who took it, perhaps after
+ * the thread has found out and told of it: then nothing is left to say. */
 static void on_handoff(struct cu__model *model, struct cu__model_m *m,
                        const struct cu__trace_record *r, struct model_g *g, struct model_p *p)
 {
@@ -679,23 +753,35 @@ static void on_handoff(struct cu__model *model, struct cu__model_m *m,
     if (!victim || !p) {
         return;
     }
-    if (g->status != G_SYSCALL || g->m != victim) {
-        if (!make_running(model, g, victim, p)) {
-            return;
-        }
-        begin_call(model, g, COPPER_INTERN_NONE);
+    if (p->status == P_NONE && g && is_unknown(g)) {
+        make_running(model, g, victim, p);
     }
-    if (victim->p == NULL) {
+    if (victim->p != p) {
         return;
     }
-    if (victim == m) {
-        stop_p(model, m);
+    if (victim->g && victim->g->status == G_RUNNING) {
+        begin_call(model, victim->g, COPPER_INTERN_NONE);
+    }
+    if (victim == m || p->status != P_SYSCALL) {
+        stop_p(model, victim);
         return;
     }
     mention_m(model, victim);
     mention_m(model, m);
     WRITE(model, m, PROC_STEAL, victim->p->id, ++victim->p->seq, victim->tid);
     release_p(victim->p);
+}
+
+/* A coroutine that is still there lost another P before. */
+static void on_p_started(struct cu__model *model, struct cu__model_m *m, struct model_p *p)
+{
+    if (!p) {
+        return;
+    }
+    if (m->g && m->p != p) {
+        leave_without_p(model, m->g, COPPER_INTERN_NONE);
+    }
+    start_p(model, m, p);
 }
 
 static void on_p_stopped(struct cu__model *model, struct cu__model_m *m, struct model_p *p)
@@ -775,14 +861,9 @@ static void on_region_end(struct cu__model *model, struct model_g *g,
     }
 }
 
-static void on_annotation(struct cu__model *model, struct cu__model_m *m,
-                          const struct cu__trace_record *r, struct model_g *g, uint32_t number)
+static void write_annotation(struct cu__model *model, struct cu__model_m *m,
+                             const struct cu__trace_record *r, struct model_g *g, uint32_t number)
 {
-    recall(model, m, r->g);
-    if (m->g != g || g->status != G_RUNNING || !m->p) {
-        model->stats.dropped++;
-        return;
-    }
     mention_m(model, m);
     uint64_t stack = stack_id(model, number);
     const char *text = (const char *)(r->args + 2);
@@ -806,6 +887,31 @@ static void on_annotation(struct cu__model *model, struct cu__model_m *m,
         WRITE(model, m, LOG, r->args[0], cu__wire_string(&model->wire, text, key),
               cu__wire_string(&model->wire, text + key, value), stack);
     }
+    }
+}
+
+/* Only one that runs on a P can say something: in a call, and where it lost its P, it is made to run for
+ * that. */
+static void on_annotation(struct cu__model *model, struct cu__model_m *m,
+                          const struct cu__trace_record *r, struct model_g *g, uint32_t stack)
+{
+    recall(model, m, r->g);
+    bool is_in_call = m->g == g && g->status == G_SYSCALL, has_p = m->p != NULL;
+    if (is_in_call && has_p) {
+        end_call(model, g);
+    } else if (is_in_call) {
+        make_running_aside(model, g, m, COPPER_INTERN_NONE);
+    }
+    if (m->g != g || g->status != G_RUNNING || !m->p) {
+        model->stats.dropped++;
+        return;
+    }
+    write_annotation(model, m, r, g, stack);
+    if (is_in_call) {
+        begin_call(model, g, COPPER_INTERN_NONE);
+    }
+    if (is_in_call && !has_p) {
+        stop_p(model, m);
     }
 }
 
@@ -839,18 +945,16 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
         on_parked(model, m, r, g, p, stack);
         break;
     case COPPER_TRACE_YIELDED:
-        on_stopped(model, m, g, p, "runtime.Gosched", stack);
+        on_yielded(model, m, g, p, stack);
         break;
     case COPPER_TRACE_PREEMPTED:
-        on_stopped(model, m, g, p, "preempted", stack);
+        on_preempted(model, m, g, stack);
         break;
     case COPPER_TRACE_EXITED:
         on_exited(model, m, g, p);
         break;
     case COPPER_TRACE_SYSCALL_BEGIN:
-        if (make_running(model, g, m, p)) {
-            begin_call(model, g, stack);
-        }
+        on_syscall_begin(model, m, g, p, stack);
         break;
     case COPPER_TRACE_SYSCALL_END:
         on_syscall_end(model, m, g, p);
@@ -859,9 +963,7 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
         on_handoff(model, m, r, g, p);
         break;
     case COPPER_TRACE_P_STARTED:
-        if (p) {
-            start_p(model, m, p);
-        }
+        on_p_started(model, m, p);
         break;
     case COPPER_TRACE_P_STOPPED:
         on_p_stopped(model, m, p);
@@ -897,7 +999,7 @@ bool cu__model_can(struct cu__model *model, struct cu__model_m *m, const struct 
     case COPPER_TRACE_READY:
         return !is_known || g->status == G_WAITING;
     case COPPER_TRACE_RUNNING:
-        return (!is_known || g->status == G_RUNNABLE) && p_is_free;
+        return (!is_known || g->status == G_RUNNABLE || g->m == m) && p_is_free;
     case COPPER_TRACE_P_STARTED:
         return p_is_free;
     default:

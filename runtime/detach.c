@@ -48,7 +48,6 @@ static void tell_preempted(struct cu__m *m)
 void cu__tell_lost(struct cu__m *m, enum cu__after_kind kind)
 {
     struct cu__g *g = m->g;
-    int index = (int)m->p->index;
     int64_t now_ns = cu__now_coarse();
     if (!g->is_detached && g->lost_cause == 0) {
         tell_preempted(m);
@@ -69,10 +68,10 @@ void cu__tell_lost(struct cu__m *m, enum cu__after_kind kind)
             cu__note_parked(g);
         }
         if (EVENT_ON(PARKED)) {
-            cu__emit_parked(g->id, index, g->wait.reason, g->wait.object, g->wait.deadline_ns);
+            cu__emit_parked(g->id, -1, g->wait.reason, g->wait.object, g->wait.deadline_ns);
         }
     } else if (EVENT_ON(EXITED)) {
-        cu__emit_exited(g->id, index);
+        cu__emit_exited(g->id, -1);
     }
 }
 

@@ -311,7 +311,9 @@ int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock
     store_relaxed(&m->p, NULL);
     store_relaxed(&m->g, NULL);
     cu__depart(&self->context, &m->context, kind == COPPER_AFTER_EXIT);
-    return cu__switch(&self->context.sp, m->context.sp);
+    int result = cu__switch(&self->context.sp, m->context.sp);
+    self->lost_cause = 0; /* it has a P again; what told the tools why it waited is done */
+    return result;
 }
 
 int cu__arrived(void)

@@ -168,15 +168,15 @@ static void name_hog(struct cu__m *m)
     }
 }
 
-/* m is outside and p is ours. Books what m's coroutine had of it. */
-static void settle(struct cu__p *p, struct cu__m *m, enum cu_handoff_cause cause, int64_t now_ns)
+/* p, which coroutine g had on m, is ours. Books what it had of it. */
+static void settle(struct cu__p *p, struct cu__m *m, cu_id g, enum cu_handoff_cause cause,
+                   int64_t now_ns)
 {
-    struct cu__g *g = load_relaxed(&m->g);
     add_relaxed(&cu__sched.supply.handoffs[cause], 1);
     cu__p_stops(p, now_ns);
     p->handed_ns = now_ns;
     if (EVENT_ON(HANDOFF)) {
-        cu__emit_handoff((int)p->index, g ? load_relaxed(&g->id) : 0, load_relaxed(&m->tid), cause);
+        cu__emit_handoff((int)p->index, g, load_relaxed(&m->tid), cause);
     }
 }
 
@@ -201,12 +201,15 @@ static bool take(struct cu__p *p, struct view *v, enum cu_handoff_cause cause, i
         }
         return has_barrier;
     }
+    /* before it can find out and go on to another one */
+    struct cu__g *g = load_relaxed(&m->g);
+    cu_id id = g ? load_relaxed(&g->id) : 0;
     add_seq(&cu__sched.detached_count, 1);
     if (!cu__own_apply(p, CU__OWN_COMMIT, m)) {
         sub_seq(&cu__sched.detached_count, 1); /* it came back in the last moment */
         return true;
     }
-    settle(p, m, cause, now_ns);
+    settle(p, m, id, cause, now_ns);
     v->m = NULL;
     cu__p_hand_on(p);
     return true;

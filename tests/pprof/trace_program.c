@@ -11,6 +11,7 @@
  *     hog        coroutines that run when the trace begins and do not stop for a while
  *     blocks     waits of known length; what the program measured is printed
  *     tasks      tasks, regions and logs, misused ones too
+ *     calls      parks, spawns and logs in the middle of announced calls
  *     skynet     a tree of NUMBER leaves, as fast as the machine can
  *     serve      serves until its input ends; coroutines work meanwhile
  *     late       a hog delays another coroutine, with the flight recorder on
@@ -46,7 +47,7 @@ static void die(const char *what, int err)
 /* ---- counting -------------------------------------------------------------------------------- */
 
 static _Atomic uint64_t created, ready, running, parked, yielded, exited, syscalls, returns,
-    handoffs, preempted;
+    handoffs, preempted, parked_lost, exited_lost, returns_lost;
 
 static void on_created(void *tool, int64_t now, cu_id g, cu_id parent, const struct cu_site *site)
 {
@@ -66,8 +67,21 @@ static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
 static void on_parked(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reason reason,
                       const void *object, int64_t deadline_ns)
 {
-    (void)tool, (void)now, (void)g, (void)p, (void)reason, (void)object, (void)deadline_ns;
+    (void)tool, (void)now, (void)g, (void)reason, (void)object, (void)deadline_ns;
     parked++;
+    parked_lost += p < 0;
+}
+static void on_exited(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool, (void)now, (void)g;
+    exited++;
+    exited_lost += p < 0;
+}
+static void on_syscall_end(void *tool, int64_t now, cu_id g, int p)
+{
+    (void)tool, (void)now, (void)g;
+    returns++;
+    returns_lost += p < 0;
 }
 #define COUNT_G(name, counter)                                                                     \
     static void name(void *tool, int64_t now, cu_id g, int p)                                      \
@@ -76,9 +90,7 @@ static void on_parked(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reas
         counter++;                                                                                 \
     }
 COUNT_G(on_yielded, yielded)
-COUNT_G(on_exited, exited)
 COUNT_G(on_syscall_begin, syscalls)
-COUNT_G(on_syscall_end, returns)
 COUNT_G(on_preempted, preempted)
 static void on_handoff(void *tool, int64_t now, int p, cu_id g, int32_t tid,
                        enum cu_handoff_cause cause)
@@ -106,9 +118,10 @@ static void print_counts(void)
     cu_trace_stats_read(&stats);
     printf("count created %lu\ncount ready %lu\ncount running %lu\ncount parked %lu\n"
            "count yielded %lu\ncount exited %lu\ncount syscalls %lu\ncount returns %lu\n"
-           "count handoffs %lu\ncount preempted %lu\n",
-           created, ready, running, parked, yielded, exited, syscalls, returns, handoffs,
-           preempted);
+           "count handoffs %lu\ncount preempted %lu\ncount parked_lost %lu\ncount exited_lost %lu\n"
+           "count returns_lost %lu\n",
+           created, ready, running, parked, yielded, exited, syscalls, returns, handoffs, preempted,
+           parked_lost, exited_lost, returns_lost);
     printf("count mended %lu\ncount lost %lu\ncount dropped %lu\ncount generations %lu\n",
            stats.mended, stats.lost, stats.dropped, stats.generations);
 }
@@ -187,6 +200,10 @@ static void step(struct worker *w)
     } else if (what < 96) {
         cu_chan *own = cu_chan_new(sizeof(value), 0);
         cu_chan_unref(own);
+    } else if (which % 128 == 0) {
+        burn(12 * COPPER_MS); /* beyond a slice: its P is taken, and what it does next it does without */
+    } else if (which % 128 == 1) {
+        usleep(4000); /* a call that nobody announced: the same */
     } else {
         burn((int64_t)(which % 2000));
     }
@@ -465,6 +482,42 @@ static int run_tasks(void *unused)
     return 0;
 }
 
+static cu_chan *answers;
+
+static void answer(void *unused)
+{
+    (void)unused;
+    int value = 1;
+    cu_send(answers, &value);
+}
+
+static void talk(void *unused)
+{
+    (void)unused;
+    int value;
+    cu_go(answer, NULL);
+    cu_trace_log(0, "inside", "the call");
+    cu_recv(answers, &value);
+}
+
+static int run_calls(void *unused)
+{
+    (void)unused;
+    struct cu_trace *trace;
+    answers = cu_chan_new(sizeof(int), 0);
+    start_trace(path, &trace);
+    for (int i = 0; i < 10; i++) {
+        cu_syscall_enter();
+        talk(NULL);
+        cu_syscall_exit();
+        cu_blocking(talk, NULL);
+    }
+    stop_trace(trace);
+    cu_chan_unref(answers);
+    print_counts();
+    return 0;
+}
+
 struct node {
     cu_chan *up;
     uint64_t leaves;
@@ -592,7 +645,8 @@ int main(int argc, char **argv)
         const char *name;
         int (*run)(void *);
     } runs[] = {{"many", run_many},     {"hog", run_hog},     {"skynet", run_skynet},
-                {"blocks", run_blocks}, {"tasks", run_tasks}, {"late", run_late}};
+                {"blocks", run_blocks}, {"tasks", run_tasks}, {"late", run_late},
+                {"calls", run_calls}};
     for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
         if (strcmp(what, runs[i].name) == 0) {
             return cu_run(runs[i].run, NULL);

@@ -61,6 +61,21 @@ def tasks(folder, _):
     views_answer(folder + "/t", "tasks")
 
 
+def calls(folder, _):
+    """What a coroutine does in the middle of an announced call is in the trace, with its P and without."""
+    for handoff in "01":
+        out, _ = run("calls", folder + "/t", env={"COPPER_HANDOFF": handoff})
+        parsed, counted = judge(folder + "/t", "calls"), counts_in(out)
+        t = parsed.transitions
+        check(parsed.kinds["Log"] == 20, "calls: logs: %s" % parsed.kinds)
+        check(t["NotExist", "Runnable"] == 20, "calls: spawned: %s" % t)
+        waits = parsed.reasons["chan receive"] + parsed.reasons["chan send"]
+        check(waits == 20, "calls: waits: %s" % parsed.reasons)
+        # each is in two parts, the log between them, where the coroutine has a P in it or borrows one
+        check(t["Running", "Syscall"] >= 40, "calls: calls: %s" % t)
+        check(counted["mended"] == 0 and counted["dropped"] == 0, "calls: made up or dropped: " + out)
+
+
 def running_at_start(folder, _):
     """Coroutines that do not stop are shown as running, through the generations."""
     out, _ = run("hog", folder + "/t", env={"COPPER_MAXPROCS": "2"})
@@ -218,7 +233,7 @@ def lossy(folder, _):
 
 def main():
     version = require_go()
-    parts = [blocks, tasks, running_at_start, many, flight, over_http, demo, skynet, lossy]
+    parts = [blocks, tasks, calls, running_at_start, many, flight, over_http, demo, skynet, lossy]
     wanted = sys.argv[1:]
     for part in parts:
         if not wanted or part.__name__ in wanted:

@@ -123,7 +123,8 @@ struct cu_resume {
 };
 
 /* Any member may be NULL. g is the coroutine's id, p the P's index, now a cu_now() value.
- * by: the coroutine that caused it, 0 for a plain thread or the scheduler.
+ * by: the coroutine that caused it, 0 for a plain thread or the scheduler. p of parked and exited is
+ * -1 where the coroutine did so without one, having lost it.
  *
  * On which stack: created, ready and released run on the stack of who causes them; parked, yielded,
  * exited, syscall_begin, syscall_end, preempted and contended on that of g itself; running on that
