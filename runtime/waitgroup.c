@@ -101,12 +101,13 @@ int cu__wg_wait(cu_wg *public, const struct cu__wait *why, cu_ctx *ctx)
     struct cu__lock *stripe = cu__stripe(wg);
     struct cu__waiter thread_one, *self;
     cu__lock_take(stripe);
-    do {
-        if (cu__wg_count(word) == 0) {
-            cu__lock_drop(stripe);
-            return 0;
-        }
-    } while (!cas_seq(&wg->word, &word, word | WAITERS));
+    while (cu__wg_count(word) && !cas_seq(&wg->word, &word, word | WAITERS)) {
+        word = load_acquire(&wg->word); /* the failed exchange has not acquired what was done */
+    }
+    if (cu__wg_count(word) == 0) {
+        cu__lock_drop(stripe);
+        return 0;
+    }
     self = cu__waiter_init(&thread_one, NULL);
     cu__waiters_add(&wg->waiters, self);
     int result = cu__wait_ctx(self, why, stripe, &wg->waiters, ctx);
