@@ -104,11 +104,12 @@ static bool work_is_in_sight(void)
 
 static uint64_t next_random(struct cu__p *p)
 {
-    uint64_t x = p->random;
+    uint64_t x = load_relaxed(&p->random);
     x ^= x << 13;
     x ^= x >> 7;
     x ^= x << 17;
-    return p->random = x;
+    store_relaxed(&p->random, x);
+    return x;
 }
 
 /* What a thief remembers of each victim from one round to the next. */

@@ -84,7 +84,8 @@ must_use bool cu__waiters_take(struct cu__waiters *list, struct cu__waiter *w);
 struct cu__waiter *cu__waiters_pop(struct cu__waiters *list);
 
 /* wait.c: cu__wait that also ends at why->deadline_ns (0: none), by then with -ETIMEDOUT. w is out
- * of the list when it returns, so list and lock must live that long. The list must be emptied
+ * of the list when it returns. List and lock must live that long, or be gone only after their
+ * owner emptied the list and passed through the stripe of why->object. The list must be emptied
  * through cu__waiters_take or _pop: w may be in it though its wait has ended. */
 int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
                    struct cu__waiters *list);
@@ -93,10 +94,14 @@ int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__
 int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
                  struct cu__waiters *list, struct cu_ctx *ctx);
 /* Waits with records in any number of lists, all of the race `race` (g's own, or a plain thread's
- * with g NULL), which was opened with a gate; no lock is held. The record it was ended by; NULL: the
- * deadline. What is still in lists is the caller's to take out. */
+ * with g NULL), which was opened with a gate; no lock is held. The record it was ended by; NULL:
+ * the deadline. What is still in lists is the caller's to take out. */
 struct cu__waiter *cu__wait_gated(struct cu__race *race, struct cu__g *g,
                                   const struct cu__wait *why);
+/* Takes out w, whose wait has ended otherwise, if it is still queued in the list of an object,
+ * which may be gone. No lock is held. */
+void cu__wait_leave(struct cu__waiter *w, const void *object, struct cu__lock *lock,
+                    struct cu__waiters *list);
 /* Starts the timer of g, which is WAITING with a deadline, before anybody can wake it. */
 void cu__deadline_start(struct cu__g *g);
 

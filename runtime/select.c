@@ -13,10 +13,7 @@
  *
  * Afterwards every record is taken out, under its list's lock, but the winner's, which is out.
  *
- * Lifetime: who waits holds no reference. A channel is freed by taking all records out and then
- * passing through its stripe. So a record that is found queued with that stripe held is in a
- * channel that is still there, and one that is not queued is of no more concern: is_queued is the
- * last that is written of a record that lost.
+ * Lifetime: who waits holds no reference, so a channel that lost may be gone: see wait.c.
  */
 #include <copper/select.h>
 #include <errno.h>
@@ -39,13 +36,14 @@ static uint64_t next_random(void)
 {
     static uint64_t of_threads; /* any: atomic */
     struct cu__m *m = cu__m();
+    struct cu__p *p = m ? m->p : NULL; /* perhaps no longer ours: then a number is drawn twice */
     uint64_t x;
-    if (m && m->p) {
-        x = m->p->random;
+    if (p) {
+        x = load_relaxed(&p->random);
         x ^= x << 13;
         x ^= x >> 7;
         x ^= x << 17;
-        m->p->random = x;
+        store_relaxed(&p->random, x);
     } else {
         x = add_relaxed(&of_threads, 0x9E3779B97F4A7C15u);
     }
@@ -201,30 +199,14 @@ static struct cu__waiter *enter_contexts(const struct cu__selection *s, uint64_t
         if (c->kind != COPPER_CASE_DONE || c->ctx == NULL) {
             continue;
         }
-        s->waiters[i].result = cu__ctx_watch(c->ctx, &s->waiters[i]);
-        if (s->waiters[i].result && cu__race_win(s->race, ticket)) {
+        /* once it is listed, the result is the winner's to write */
+        int err = cu__ctx_watch(c->ctx, &s->waiters[i]);
+        if (err && cu__race_win(s->race, ticket)) {
+            s->waiters[i].result = err;
             return &s->waiters[i];
         }
     }
     return NULL;
-}
-
-/* Takes the record of a channel that lost out, if it is still queued: the channel may be gone. */
-static void leave_channel(const cu_case *c, struct cu__waiter *w)
-{
-    if (!load_acquire(&w->is_queued)) {
-        return;
-    }
-    struct cu__lock *stripe = cu__stripe(c->chan);
-    cu__lock_take(stripe);
-    if (load_acquire(&w->is_queued)) {
-        cu__lock_take(&c->chan->lock);
-        if (w->is_queued) {
-            cu__waiters_remove(list_of(c), w);
-        }
-        cu__lock_drop(&c->chan->lock);
-    }
-    cu__lock_drop(stripe);
 }
 
 static void leave_all(const struct cu__selection *s, const struct cu__waiter *winner)
@@ -235,7 +217,7 @@ static void leave_all(const struct cu__selection *s, const struct cu__waiter *wi
             continue; /* it is out, and what it was for may be gone */
         }
         if (has_channel(c)) {
-            leave_channel(c, &s->waiters[i]);
+            cu__wait_leave(&s->waiters[i], c->chan, &c->chan->lock, list_of(c));
         } else if (c->kind == COPPER_CASE_DONE) {
             cu__ctx_unwatch(c->ctx, &s->waiters[i]);
         }

@@ -220,7 +220,7 @@ struct cu__p {
     int64_t clock_ns;          /* owner: last reading, for states that need no exact time */
     int64_t switched_ns;       /* owner: when the current G began to run, while somebody counts */
     enum cu_ready_cause cause; /* owner: how the last picked G was found */
-    uint64_t random;           /* owner */
+    uint64_t random;           /* any: atomic; owner, or who was it a moment ago */
     uint32_t is_picking;       /* writer: owner; read by who opens an inspection */
     struct cu__stack *stacks;  /* owner: warm stacks of the default size */
     struct cu__g *free_gs;     /* owner */

@@ -10,6 +10,12 @@
  * A context is one more list: a record of its own on the waiter's stack, in the same race.
  *
  * A plain thread needs no timer: it sleeps with a deadline, and races itself.
+ *
+ * Lifetime: who waits holds no reference, and by the time a wait has ended early its object may be
+ * gone. A channel or a pool is freed by taking all records out and then passing through its stripe;
+ * the objects whose lock is their stripe forget a record under it. So a record that is found queued
+ * with the stripe held is in a list that is still there, and one that is not queued is of no more
+ * concern: is_queued is the last that is written of a record that lost.
  */
 #include <errno.h>
 
@@ -66,6 +72,25 @@ static void wait_in_thread(struct cu__race *race, struct cu__lock *lock, int64_t
     }
 }
 
+void cu__wait_leave(struct cu__waiter *w, const void *object, struct cu__lock *lock,
+                    struct cu__waiters *list)
+{
+    struct cu__lock *stripe = cu__stripe(object);
+    cu__lock_take(stripe);
+    if (load_acquire(&w->is_queued)) {
+        if (lock != stripe) {
+            cu__lock_take(lock);
+        }
+        if (w->is_queued) {
+            cu__waiters_remove(list, w);
+        }
+        if (lock != stripe) {
+            cu__lock_drop(lock);
+        }
+    }
+    cu__lock_drop(stripe);
+}
+
 int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
                    struct cu__waiters *list)
 {
@@ -91,11 +116,7 @@ int cu__wait_until(struct cu__waiter *w, const struct cu__wait *why, struct cu__
         }
     } else {
         w->result = -ETIMEDOUT;
-        cu__lock_take(lock);
-        if (w->is_queued) {
-            cu__waiters_remove(list, w);
-        }
-        cu__lock_drop(lock);
+        cu__wait_leave(w, why->object, lock, list);
     }
     w->race = NULL;
     return w->result;
@@ -130,24 +151,23 @@ int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lo
     w->race = race;
     struct cu__waiter end = {.g = g, .race = race}, *winner = NULL;
     int error = cu__ctx_watch(ctx, &end);
-    if (error == 0) {
-        struct cu__wait limited = cu__ctx_limit(why, ctx);
-        cu__lock_drop(lock);
-        winner = cu__wait_gated(race, g, &limited);
-        cu__ctx_unwatch(ctx, &end);
-        if (winner == w) {
-            w->race = NULL;
-            return w->result; /* by now the object may be gone */
-        }
-        cu__lock_take(lock);
-        error = winner == &end ? cu_ctx_err(ctx) : -ETIMEDOUT;
-    } else {
+    if (error) {
         cu__race_call_off(race); /* the list's lock was held all the time */
-    }
-    if (w->is_queued) {
         cu__waiters_remove(list, w);
+        cu__lock_drop(lock);
+        w->race = NULL;
+        return error;
     }
+    struct cu__wait limited = cu__ctx_limit(why, ctx);
     cu__lock_drop(lock);
+    winner = cu__wait_gated(race, g, &limited);
+    cu__ctx_unwatch(ctx, &end);
+    if (winner == w) {
+        error = w->result;
+    } else {
+        cu__wait_leave(w, why->object, lock, list);
+        error = winner == &end ? cu_ctx_err(ctx) : -ETIMEDOUT;
+    }
     w->race = NULL;
     return error;
 }
