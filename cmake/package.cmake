@@ -38,5 +38,5 @@ configure_package_config_file(cmake/copper-config.cmake.in ${PROJECT_BINARY_DIR}
 write_basic_package_version_file(${PROJECT_BINARY_DIR}/copper-config-version.cmake
   COMPATIBILITY SameMinorVersion)
 install(FILES ${PROJECT_BINARY_DIR}/copper-config.cmake
-  ${PROJECT_BINARY_DIR}/copper-config-version.cmake
+  ${PROJECT_BINARY_DIR}/copper-config-version.cmake cmake/preempt.cmake
   DESTINATION ${CMAKE_INSTALL_LIBDIR}/cmake/copper)

@@ -8,6 +8,8 @@
  *     the rest is done, and the thread rests. Coming back from an announced call is such a yield.
  *   - Readying others or spawning puts them into the global queue; then the thread blocks until it
  *     has a P again, so that no more threads compute than there are P for longer than one slice.
+ *   - At a safe point that the compiler made (preempt.c) it blocks in the same way; it may do so
+ *     before its P is taken, and hands it on.
  *   - Inside cu_blocking it wants none.
  *
  * The announcement is a counter of the thread (struct cu__m.syscalls), odd while inside: sysmon,
@@ -85,6 +87,30 @@ void cu__block_for_p(struct cu__m *m)
     if (EVENT_ON(RUNNING)) {
         cu__note_ready(g, g->id, false);
     }
+    cu__p_await(m);
+    cu__found_p(m, COPPER_CAUSE_PREEMPTED);
+}
+
+void cu__step_aside(struct cu__m *m)
+{
+    struct cu__g *g = m->g;
+    struct cu__p *p = m->p;
+    add_seq(&cu__sched.detached_count, 1);
+    if (EVENT_ON(ACCOUNT)) {
+        cu__account(p, g);
+    }
+    tell_preempted(m);
+    if (EVENT_ON(RUNNING)) {
+        cu__note_ready(g, g->id, false);
+    }
+    if (EVENT_ON(P_STOPPED)) {
+        cu__emit_p_stopped((int)p->index);
+    }
+    p->handed_ns = cu_now();
+    cu__p_stops(p, p->handed_ns);
+    bool was_ours = cu__own_apply(p, CU__OWN_GIVE, m);
+    cu_assert(was_ours);
+    cu__p_hand_on(p);
     cu__p_await(m);
     cu__found_p(m, COPPER_CAUSE_PREEMPTED);
 }

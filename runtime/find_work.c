@@ -361,13 +361,16 @@ static int64_t book(uint64_t *counter, int64_t since_ns)
     return now_ns;
 }
 
-static struct cu__g *look(struct cu__m *m)
+/* is_up: it has just got its P, for what is queued, and gives it to who waits for one only after it
+ * looked: else those would have it by turns for ever. */
+static struct cu__g *look(struct cu__m *m, bool is_up)
 {
-    if (m->p == NULL || load_relaxed(&cu__sched.give_way)) {
+    bool gives_way = load_relaxed(&cu__sched.give_way) != 0;
+    if (m->p == NULL || (gives_way && !is_up)) {
         return NULL;
     }
     struct cu__g *g = look_nearby(m->p);
-    return g ? g : look_everywhere(m);
+    return g || gives_way ? g : look_everywhere(m);
 }
 
 struct cu__g *cu__find_work(struct cu__m *m)
@@ -388,7 +391,7 @@ struct cu__g *cu__find_work(struct cu__m *m)
         }
         return NULL;
     }
-    while ((g = look(m)) == NULL) {
+    while ((g = look(m, has_rested)) == NULL) {
         if (m->p) {
             book(&m->p->counters.spinning_ns, since_ns);
         }

@@ -79,7 +79,7 @@ static void finish_exit(struct cu__m *m, struct cu__g *g)
     }
 }
 
-static noinline void look_at_all_timers(void)
+noinline void cu__look_at_all_timers(void)
 {
     int64_t now_ns = cu_now();
     for (uint32_t i = 0; i < cu__sched.procs; i++) {
@@ -96,7 +96,7 @@ static inline void look_at_timers(struct cu__p *p)
         return;
     }
     if (p->tick % COPPER_ALL_TIMERS_TICKS == 0) {
-        look_at_all_timers();
+        cu__look_at_all_timers();
     } else if (load_relaxed(&p->timers.next_ns) != COPPER_NO_WAKE) {
         cu__timers_run(p, cu_now());
     }

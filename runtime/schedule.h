@@ -47,6 +47,8 @@ static inline bool cu__waits_for_others(const struct cu__wait *wait)
 /* True if something waits to be run, were there a P; a glance. */
 bool cu__work_waits(int64_t now_ns);
 
+/* sched.c: fires what is due in all heaps, and looks at the poller. Inside, with a P. */
+void cu__look_at_all_timers(void);
 /* sched.c: books the time on p up to now for the coroutine that stops. */
 void cu__account(struct cu__p *p, struct cu__g *stops);
 /* sched.c: cu__schedule for a coroutine whose P was lost. */
@@ -55,6 +57,8 @@ int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock
 /* detach.c, for the calling coroutine, which lost its P, inside:
  * it found that in a call that may not move to another thread: blocks until there is a P. */
 void cu__block_for_p(struct cu__m *m);
+/* It has its P, and others want it: hands it on, and blocks until there is another. */
+void cu__step_aside(struct cu__m *m);
 /* It has a P again, and is told to go on. */
 void cu__found_p(struct cu__m *m, enum cu_ready_cause cause);
 /* It leaves without. */

@@ -251,6 +251,7 @@ void cu__p_hand_on(struct cu__p *p)
     /* by turns: else those that wait could keep a P among themselves */
     static bool is_queues_turn; /* lock */
     is_queues_turn = !is_queues_turn;
+    bool lacks_thread = s->idle_ms == NULL;
     struct cu__m *m = is_queues_turn ? choose_idle_m() : NULL;
     if (m == NULL && s->waiting_first) {
         m = unlist_waiting();
@@ -267,6 +268,9 @@ void cu__p_hand_on(struct cu__p *p)
         rouse(m);
     } else {
         cu__see_to_work();
+    }
+    if (lacks_thread) {
+        cu__sysmon_want_heir(); /* nor was there one for the queue's next turn */
     }
 }
 

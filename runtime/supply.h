@@ -44,7 +44,7 @@ static inline bool cu__handoff_is_on(void)
     return cu__sched.is_handoff_on;
 }
 
-/* For sysmon, which took p from a thread: to whom it goes next. */
+/* For who took p from a thread, or gave it up because others wait: to whom it goes next. */
 void cu__p_hand_on(struct cu__p *p);
 /* True: somebody could run p if it were taken now. */
 bool cu__has_heir(void);

@@ -10,7 +10,7 @@
  *   in an announced system call            its P is taken
  *   its thread sleeps (state S or D) at    a blocking call that nobody announced: taken
  *     two looks and used no CPU between
- *   its thread used SLICE_NS of CPU        a hog: taken
+ *   its thread used SLICE_NS of CPU        a hog: asked to give way (preempt.h), and taken
  *   its thread is runnable, used no CPU    starved by the kernel: left alone, and counted. More
  *                                          threads would only make it worse
  *
@@ -38,6 +38,7 @@
 #include "futex.h"
 #include "netpoll.h"
 #include "ownership.h"
+#include "preempt.h"
 #include "report.h"
 #include "runq.h"
 #include "schedule.h"
@@ -67,9 +68,11 @@ struct view {
     uint32_t asleep_looks;
 };
 
+enum wish { WANTS_THREAD = 1, WANTS_HEIR = 2 };
+
 static struct {
     uint32_t wake;         /* any: atomic; it sleeps on this word */
-    uint32_t wants_thread; /* any: atomic */
+    uint32_t wishes;       /* any: atomic; bits of enum wish */
     bool has_reported_cap, has_reported_hog, has_reported_clone;
     uint32_t quiet_looks, idle_looks;
     struct view views[COPPER_PROCS_MAX];
@@ -82,11 +85,22 @@ void cu__sysmon_wake(void)
     }
 }
 
-void cu__sysmon_want_thread(void)
+static void wish_for(enum wish wish)
 {
-    if (load_relaxed(&sysmon.wants_thread) == 0 && swap_seq(&sysmon.wants_thread, 1) == 0) {
+    if (!(load_relaxed(&sysmon.wishes) & wish) &&
+        !(__atomic_fetch_or(&sysmon.wishes, wish, __ATOMIC_SEQ_CST) & wish)) {
         cu__sysmon_wake();
     }
+}
+
+void cu__sysmon_want_thread(void)
+{
+    wish_for(WANTS_THREAD);
+}
+
+void cu__sysmon_want_heir(void)
+{
+    wish_for(WANTS_HEIR);
 }
 
 /* ---- what a thread is doing ---- */
@@ -138,19 +152,30 @@ static bool add_thread(void)
     return false;
 }
 
+static void grant(enum wish wish)
+{
+    __atomic_fetch_and(&sysmon.wishes, ~(uint32_t)wish, __ATOMIC_SEQ_CST);
+}
+
 /* True: something was done. */
-static bool serve_wanted(void)
+static bool serve_wishes(int64_t now_ns)
 {
     struct cu__sched *s = &cu__sched;
-    if (!load_seq(&sysmon.wants_thread)) {
-        return false;
+    uint32_t wishes = load_seq(&sysmon.wishes);
+    bool has_done = false;
+    if (wishes & WANTS_HEIR) {
+        grant(WANTS_HEIR); /* also where it fails: who still wants it asks again */
+        has_done = load_seq(&s->idle_ms_count) || !cu__work_waits(now_ns) || add_thread();
     }
-    if (load_seq(&s->idle_count) && !load_seq(&s->idle_ms_count) && !add_thread()) {
-        return false; /* again at the next look */
+    if (wishes & WANTS_THREAD) {
+        if (load_seq(&s->idle_count) && !load_seq(&s->idle_ms_count) && !add_thread()) {
+            return has_done; /* again at the next look */
+        }
+        grant(WANTS_THREAD);
+        cu__see_to_work();
+        has_done = true;
     }
-    store_seq(&sysmon.wants_thread, 0);
-    cu__see_to_work();
-    return true;
+    return has_done;
 }
 
 /* ---- taking a P ---- */
@@ -184,6 +209,9 @@ static void settle(struct cu__p *p, struct cu__m *m, cu_id g, enum cu_handoff_ca
 static bool take(struct cu__p *p, struct view *v, enum cu_handoff_cause cause, int64_t now_ns)
 {
     struct cu__m *m = v->m;
+    if (cause != COPPER_HANDOFF_SYSCALL) {
+        cu__preempt_ask(m, v->tick); /* coming back from an announced call is a question of its own */
+    }
     if (!cu__handoff_is_on()) {
         return false;
     }
@@ -283,7 +311,7 @@ static bool look_at(struct cu__p *p, struct view *v, int64_t now_ns)
 
 static bool all_is_idle(void)
 {
-    return load_seq(&cu__sched.idle_count) == cu__sched.procs && !load_seq(&sysmon.wants_thread);
+    return load_seq(&cu__sched.idle_count) == cu__sched.procs && !load_seq(&sysmon.wishes);
 }
 
 static int64_t next_delay(bool has_done)
@@ -319,7 +347,7 @@ static void *watch(void *unused)
     }
     for (;;) {
         int64_t now_ns = cu_now();
-        bool has_done = serve_wanted();
+        bool has_done = serve_wishes(now_ns);
         if (load_relaxed(&cu__sched.idle_count) == 0) {
             cu__netpoll_look_sometimes(now_ns - POLL_LATE_NS); /* nobody does while all compute */
         }

@@ -15,6 +15,14 @@ static INITIAL_EXEC __thread struct {
     struct cu__scope *scope;        /* plain threads */
 } tls;
 
+INITIAL_EXEC __thread unsigned char cu_safe_point_asked;
+
+ACCESSOR unsigned char *cu__safe_point_asked(void)
+{
+    OPAQUE();
+    return &cu_safe_point_asked;
+}
+
 ACCESSOR struct cu__m *cu__m(void)
 {
     OPAQUE();

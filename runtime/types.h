@@ -269,6 +269,8 @@ struct cu__m {
     struct cu__m *next;         /* lock: sched.lock; in a list of idle, waiting or unused ones */
     bool is_idle;               /* lock: sched.lock */
     uint32_t wake;              /* any: atomic; it sleeps on this word */
+    unsigned char *asked;       /* lock: sched.lock; its thread's byte of tls.h; NULL: not there */
+    uint32_t asked_tick;        /* any: atomic; its P's tick when it was asked */
     uint32_t index;
     int32_t tid;
     pthread_t thread;

@@ -33,6 +33,7 @@
 #include "futex.h"
 #include "netpoll.h"
 #include "notify.h"
+#include "preempt.h"
 #include "registry.h"
 #include "replay.h"
 #include "report.h"
@@ -92,6 +93,7 @@ static void begin(struct cu__m *m)
     m->errno_address = &errno;
     describe_own_stack(m);
     cu__m_set(m);
+    cu__preempt_begin(m);
     if (EVENT_ON(WORKER_STARTED)) {
         cu__emit_worker_started(m->tid);
     }
@@ -108,6 +110,7 @@ static void end(struct cu__m *m)
         cu__emit_worker_stopped(m->tid);
     }
     cu__m_set(NULL);
+    cu__preempt_end(m);
     cu__lock_take(&s->lock);
     m->next = s->unused_ms;
     s->unused_ms = m;

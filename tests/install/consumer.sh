@@ -56,6 +56,41 @@ cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build build >/dev/null
 ./build/consumer
 
+echo "copper_preemptible"
+mkdir "$scratch/preemptible"
+cd "$scratch/preemptible"
+cat >main.c <<'C'
+#include <copper/copper.h>
+static int done;
+static void waits(void *unused) { (void)unused; cu_sleep(COPPER_MS); done = 1; }
+static int app(void *unused)
+{
+    (void)unused;
+    cu_go(waits, NULL);
+    while (!done) {
+        __asm__ volatile("" ::: "memory");
+    }
+    return 0;
+}
+int main(void) { return cu_run(app, NULL); }
+C
+cat >part.cc <<'C'
+long part(long n) { long s = 0; while (n--) s += n; return s; }
+C
+cat >CMakeLists.txt <<'C'
+cmake_minimum_required(VERSION 3.16)
+project(preemptible C CXX)
+find_package(copper 0.1 REQUIRED)
+add_library(part STATIC part.cc)
+add_library(object OBJECT part.cc)
+add_executable(preemptible main.c)
+target_link_libraries(preemptible PRIVATE part object copper::runtime)
+copper_preemptible(part object preemptible)
+C
+cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
+cmake --build build >/dev/null
+COPPER_MAXPROCS=1 COPPER_HANDOFF=0 timeout 60 ./build/preemptible
+
 echo "the command"
 "$prefix/bin/copper" --version
 "$prefix/bin/copper" run --quiet -- /bin/true

@@ -19,6 +19,7 @@
 #include <copper/select.h>
 #include <copper/net.h>
 #include <copper/pool.h>
+#include <copper/preempt.h>
 #include <copper/signal.h>
 #include <copper/sync.h>
 #include <copper/time.h>
