@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: random coroutine programs against a model: nothing is lost, nothing happens twice.
+ * Purpose: random coroutine programs against a model: nothing is lost, nothing happens twice,
+ * nobody waits for ever.
  *
- * Each round spawns a tree of workers that send numbered tokens through channels, count under
- * mutexes, sleep, yield, spawn, end early; drainers (coroutines and a plain thread) receive. At the
- * end of the round every token must have arrived once, every count must be right, every coroutine
- * must be gone. Meanwhile an inspector thread visits all coroutines without pause and reads their
- * stacks.
+ * Each round draws which concepts take part (stress.h), and how often each; then a tree of workers,
+ * coroutines and plain threads among them, takes steps of these, at random, while a tool watches
+ * (watch.c). At the end of the round the models must be right and every coroutine gone.
  *
- * usage: runtime_stress [SECONDS [SEED]]
- * The seed of each round is printed when something is wrong; with it the round's program (though
- * not its interleaving) comes back.
+ * usage: runtime_stress [SECONDS [SEED [PROCS [STEPS]]]]
+ * STEPS: of each worker of a round, 40 unless given; more make rounds in which somebody can starve
+ * for longer. A round's seed is printed when something is wrong; given as SEED it is the first
+ * round's.
  */
-#include <copper/chan.h>
 #include <copper/go.h>
 #include <copper/inspect.h>
 #include <copper/label.h>
@@ -20,43 +19,34 @@
 #include <copper/time.h>
 #include <errno.h>
 #include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
-#define CHANNELS   6
-#define MUTEXES    3
-#define TOKENS_MAX 20000u
-#define ROOTS      24
-#define OPS        40
-#define DEPTH_MAX  4
+#include "stress.h"
 
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold, seed %llu\n", __FILE__, __LINE__, #x,        \
-                    (unsigned long long)round_seed);                                               \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#define ROOTS       16
+#define THREADS_MAX 3
+#define DEPTH_MAX   4
+#define WORKERS_MAX 150
+#define KEEP_NS     (100 * COPPER_MS) /* for each 40 steps */
 
-struct token {
-    uint64_t number, check, filler;
+static const struct concept *const concepts[] = {
+    &tokens_concept, &select_concept, &locks_concept,   &waits_concept, &contexts_concept,
+    &timers_concept, &groups_concept, &threads_concept, &pipes_concept,
 };
+#define CONCEPTS (sizeof(concepts) / sizeof(concepts[0]))
 
-static uint64_t round_seed;
-static struct round {
-    cu_chan *channels[CHANNELS];
-    cu_mutex mutexes[MUTEXES];
-    uint64_t counts[MUTEXES];   /* guarded by the mutex of the same index */
-    uint64_t expected[MUTEXES]; /* atomic */
-    cu_wg workers, drainers;
-    uint64_t tokens;             /* atomic: handed out */
-    uint64_t spawned, ended;     /* atomic */
-    uint8_t arrived[TOKENS_MAX]; /* atomic */
-} * r;
+uint64_t stress_seed;
+static unsigned steps = 40;
 
-static uint64_t next_random(uint64_t *state)
+static struct {
+    cu_wg workers;
+    unsigned shares[64];     /* a concept each: as many as its share */
+    uint64_t spawned, ended; /* atomic */
+    int64_t to_keep_ns;      /* atomic: what is left of KEEP_NS */
+} r;
+
+uint64_t next_random(uint64_t *state)
 {
     uint64_t z = (*state += 0x9E3779B97F4A7C15u);
     z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -64,80 +54,50 @@ static uint64_t next_random(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-static void arrive(const struct token *t)
+unsigned draw(uint64_t *random, unsigned n)
 {
-    check(t->check == ~t->number && t->number < TOKENS_MAX);
-    check(__atomic_fetch_add(&r->arrived[t->number], 1, __ATOMIC_RELAXED) == 0);
+    unsigned drawn = (unsigned)(*random % n);
+    *random /= n;
+    return drawn;
 }
 
-static bool new_token(struct token *t)
+static int64_t thread_cpu_ns(void)
 {
-    t->number = __atomic_fetch_add(&r->tokens, 1, __ATOMIC_RELAXED);
-    t->check = ~t->number;
-    t->filler = 0;
-    return t->number < TOKENS_MAX;
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return t.tv_sec * COPPER_SEC + t.tv_nsec;
 }
 
-static void drain(void *arg)
+bool may_keep_thread(int64_t ns)
 {
-    struct token t;
-    int error;
-    while ((error = cu_recv(arg, &t)) == 0) {
-        arrive(&t);
+    return __atomic_fetch_sub(&r.to_keep_ns, ns, __ATOMIC_RELAXED) >= ns;
+}
+
+void compute(int64_t ns)
+{
+    if (!may_keep_thread(ns)) {
+        return;
     }
-    check(error == -EPIPE && t.number == 0);
-}
-
-static void *drain_in_thread(void *arg)
-{
-    drain(arg);
-    return NULL;
-}
-
-struct job {
-    uint64_t seed;
-    int depth;
-};
-
-static void work(void *arg);
-
-static void spawn(uint64_t seed, int depth)
-{
-    struct job *job = malloc(sizeof(*job));
-    check(job != NULL);
-    *job = (struct job){seed, depth};
-    __atomic_fetch_add(&r->spawned, 1, __ATOMIC_RELAXED);
-    check(cu_wg_go(&r->workers, work, job) > 0);
-}
-
-static void count_under_mutex(uint64_t random)
-{
-    size_t i = random % MUTEXES;
-    __atomic_fetch_add(&r->expected[i], 1, __ATOMIC_RELAXED);
-    if (random & 64) {
-        if (!cu_mutex_try_lock(&r->mutexes[i])) {
-            cu_mutex_lock(&r->mutexes[i]);
+    for (int64_t end_ns = thread_cpu_ns() + ns; thread_cpu_ns() < end_ns;) {
+        for (volatile unsigned i = 0; i < 20000; i++) {
         }
-    } else {
-        cu_mutex_lock(&r->mutexes[i]);
     }
-    uint64_t before = r->counts[i];
-    if (random % 7 == 0) {
-        cu_yield(); /* others meet a held mutex */
-    }
-    r->counts[i] = before + 1;
-    cu_mutex_unlock(&r->mutexes[i]);
 }
 
-static void doze(uint64_t random)
+void dawdle(uint64_t random)
 {
-    int64_t ns = (int64_t)(random % 300) * COPPER_US, before_ns = cu_now();
-    cu_sleep(ns);
-    check(cu_now() - before_ns >= ns);
+    unsigned kind = draw(&random, 64);
+    if (kind == 0) {
+        compute((int64_t)draw(&random, 4) * COPPER_MS);
+    } else if (kind < 8) {
+        sleep_and_check(draw(&random, 200) * COPPER_US);
+    } else if (kind < 24) {
+        cu_yield();
+    }
 }
 
 /* Touches stack well below the first page, and must find it unchanged. */
-static void go_deep(uint64_t random, int levels)
+static void go_deep(uint64_t random, unsigned levels)
 {
     volatile uint64_t frame[128];
     for (size_t i = 0; i < 128; i++) {
@@ -146,93 +106,10 @@ static void go_deep(uint64_t random, int levels)
     if (levels > 0) {
         go_deep(random + 1, levels - 1);
     } else {
-        cu_yield();
+        dawdle(random);
     }
     for (size_t i = 0; i < 128; i++) {
         check(frame[i] == random + i);
-    }
-}
-
-static void receive_until_closed(void *arg)
-{
-    struct token t;
-    while (cu_recv(arg, &t) == 0) {
-    }
-    cu_chan_unref(arg);
-}
-
-/* A private channel, closed while others wait on it. */
-static void close_under_waiters(void)
-{
-    cu_chan *c = cu_chan_new(sizeof(struct token), 0);
-    cu_wg wg = {0};
-    for (int i = 0; i < 3; i++) {
-        cu_chan_ref(c);
-        check(cu_wg_go(&wg, receive_until_closed, c) > 0);
-    }
-    cu_yield();
-    struct token t = {0};
-    cu_try_send(c, &t);
-    cu_chan_close(c);
-    check(cu_send(c, &t) == -EPIPE);
-    cu_chan_unref(c);
-    cu_wg_wait(&wg);
-}
-
-static void send_token(uint64_t random)
-{
-    struct token t;
-    cu_chan *c = r->channels[random % CHANNELS];
-    if (!new_token(&t)) {
-        return;
-    }
-    if ((random & 256) && cu_try_send(c, &t) == 0) {
-        return;
-    }
-    check(cu_send(c, &t) == 0);
-}
-
-static void one_step(uint64_t random, int depth)
-{
-    struct token t;
-    random >>= 4;
-    switch (random % 12) {
-    case 0:
-    case 1:
-        cu_yield();
-        break;
-    case 2:
-        if (depth < DEPTH_MAX) {
-            spawn(random, depth + 1);
-        }
-        break;
-    case 3:
-    case 4:
-    case 5:
-        send_token(random >> 8);
-        break;
-    case 6:
-        if (cu_try_recv(r->channels[(random >> 8) % CHANNELS], &t) == 0) {
-            arrive(&t);
-        }
-        break;
-    case 7:
-    case 8:
-        count_under_mutex(random >> 8);
-        break;
-    case 9:
-        if (random % 5 == 0) {
-            doze(random >> 8);
-        }
-        break;
-    case 10:
-        go_deep(random, (int)(random >> 8) % 20);
-        break;
-    default:
-        if (random % 8 == 0) {
-            close_under_waiters();
-        }
-        cu_label_set("step", random & 1024 ? "odd" : "even");
     }
 }
 
@@ -249,140 +126,162 @@ __attribute__((noinline)) static int get_errno(void)
     return errno;
 }
 
+static void yield_and_check(uint64_t random)
+{
+    int value = (int)(random % 100);
+    set_errno(value);
+    cu_yield();
+    check(cu_self() == 0 || get_errno() == value);
+}
+
+/* ---- workers ---- */
+
+struct job {
+    uint64_t seed;
+    unsigned depth;
+};
+
+static void work(void *arg);
+
+static void spawn(uint64_t seed, unsigned depth)
+{
+    if (__atomic_add_fetch(&r.spawned, 1, __ATOMIC_RELAXED) > WORKERS_MAX) {
+        __atomic_fetch_add(&r.ended, 1, __ATOMIC_RELAXED);
+        return;
+    }
+    struct job *job = malloc(sizeof(*job));
+    check(job != NULL);
+    *job = (struct job){seed, depth};
+    check(cu_wg_go(&r.workers, work, job) > 0);
+}
+
+static void take_step(uint64_t random, unsigned depth)
+{
+    switch (draw(&random, 8)) {
+    case 0:
+        yield_and_check(random);
+        break;
+    case 1:
+        if (depth < DEPTH_MAX && draw(&random, 2)) {
+            spawn(random, depth + 1);
+        } else {
+            go_deep(random, draw(&random, 20));
+        }
+        cu_label_set("step", random & 1 ? "odd" : "even");
+        break;
+    default:
+        concepts[r.shares[draw(&random, 64)]]->step(random);
+    }
+}
+
 static void work(void *arg)
 {
     struct job job = *(struct job *)arg;
     cu_id self = cu_self();
     free(arg);
-    for (int i = 0; i < OPS; i++) {
+    for (unsigned i = 0; i < steps; i++) {
         uint64_t random = next_random(&job.seed);
-        int value = (int)(random % 100);
-        set_errno(value);
-        cu_yield();
-        check(get_errno() == value);
-        one_step(random, job.depth);
+        take_step(next_random(&job.seed), job.depth);
         check(cu_self() == self);
-        if (random % 97 == 0) {
-            __atomic_fetch_add(&r->ended, 1, __ATOMIC_RELAXED);
+        if (random % 256 == 0) {
+            __atomic_fetch_add(&r.ended, 1, __ATOMIC_RELAXED);
             cu_exit();
         }
     }
-    __atomic_fetch_add(&r->ended, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&r.ended, 1, __ATOMIC_RELAXED);
 }
 
-/* A plain thread among the workers. */
 static void *work_in_thread(void *arg)
 {
     uint64_t seed = (uint64_t)(uintptr_t)arg;
-    for (int i = 0; i < OPS; i++) {
-        uint64_t random = next_random(&seed);
-        if (random % 3 == 0) {
-            send_token(random >> 8);
-        } else if (random % 3 == 1) {
-            count_under_mutex(random >> 8);
-        } else {
-            spawn(random, DEPTH_MAX - 1);
-        }
+    for (unsigned i = 0; i < steps; i++) {
+        take_step(next_random(&seed), DEPTH_MAX - 1);
     }
     return NULL;
 }
 
-struct census {
-    uint64_t scope;
-    int64_t members;
-    uint64_t sum; /* of stack words: read for the sake of reading */
-};
+/* ---- rounds ---- */
 
-/* A stack that stands still may still be written to by wakers, where the wait's record lies; and it
- * has sanitizers' red zones. Unwinders read it raw. */
-__attribute__((no_sanitize("address", "thread"))) static uint64_t read_raw(uint64_t at)
+/* Some concepts, or all, or just one. */
+static void draw_shares(uint64_t *seed)
 {
-    return *(const volatile uint64_t *)(uintptr_t)at;
-}
-
-static bool look(const struct cu_g_info *g, void *arg)
-{
-    struct census *census = arg;
-    check(g->id > 0 && g->size == sizeof(*g));
-    check(g->state != COPPER_G_RUNNING || !g->has_regs);
-    if (g->has_regs) {
-        check(g->stack_lo < g->regs.sp && g->regs.sp < g->stack_hi);
-        for (uint64_t at = g->regs.sp; at < g->stack_hi && at < g->regs.sp + 256; at += 8) {
-            census->sum += read_raw(at);
+    uint64_t random = next_random(seed);
+    uint64_t present = draw(&random, 4) == 0   ? ~(uint64_t)0
+                       : draw(&random, 4) == 0 ? (uint64_t)1 << draw(&random, CONCEPTS)
+                                               : next_random(seed);
+    for (size_t i = 0; i < 64; i++) {
+        unsigned concept = (unsigned)(next_random(seed) % CONCEPTS);
+        for (unsigned at = 0; at < CONCEPTS && !(present >> concept & 1); at++) {
+            concept = (concept + 1) % CONCEPTS;
         }
+        r.shares[i] = concept;
     }
-    if (g->object.kind == COPPER_OBJECT_CHAN && g->object.cap) {
-        check(g->object.len <= g->object.cap);
-    }
-    census->members += g->scope == census->scope;
-    return true;
-}
-
-static uint32_t stop_inspecting; /* atomic */
-
-static void *inspect_without_pause(void *arg)
-{
-    struct census census = {0};
-    uint64_t *rounds = arg;
-    while (!__atomic_load_n(&stop_inspecting, __ATOMIC_ACQUIRE)) {
-        cu_inspect_each(look, &census);
-        ++*rounds;
-        cu_sleep(200 * COPPER_US);
-    }
-    return NULL;
 }
 
 static void begin_round(uint64_t *seed)
 {
-    r = calloc(1, sizeof(*r));
-    check(r != NULL);
-    for (size_t i = 0; i < CHANNELS; i++) {
-        r->channels[i] = cu_chan_new(sizeof(struct token), next_random(seed) % 4 * i);
-        check(r->channels[i] != NULL);
-        check(cu_wg_go(&r->drainers, drain, r->channels[i]) > 0);
+    memset(&r, 0, sizeof(r));
+    r.to_keep_ns = KEEP_NS * (int64_t)steps / 40;
+    draw_shares(seed);
+    for (size_t i = 0; i < CONCEPTS; i++) {
+        if (concepts[i]->begin) {
+            concepts[i]->begin(next_random(seed));
+        }
     }
+}
+
+static void run_workers(uint64_t seed)
+{
+    pthread_t threads[THREADS_MAX];
+    unsigned count = (unsigned)(next_random(&seed) % (THREADS_MAX + 1));
+    cu_wg_add(&r.workers, 1);
+    for (unsigned i = 0; i < count; i++) {
+        void *arg = (void *)(uintptr_t)next_random(&seed);
+        check(pthread_create(&threads[i], NULL, work_in_thread, arg) == 0);
+    }
+    for (int i = 0; i < ROOTS; i++) {
+        spawn(next_random(&seed), 0);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    cu_wg_done(&r.workers);
+    cu_wg_wait(&r.workers);
+}
+
+static bool count_member(const struct cu_g_info *g, void *arg)
+{
+    uint64_t *scope_and_count = arg;
+    scope_and_count[1] += g->scope == scope_and_count[0];
+    return true;
 }
 
 static void verify_round(uint64_t scope)
 {
-    uint64_t sent = r->tokens < TOKENS_MAX ? r->tokens : TOKENS_MAX;
-    for (uint64_t i = 0; i < sent; i++) {
-        check(r->arrived[i] == 1);
+    uint64_t members[2] = {scope, 0};
+    check(r.spawned == r.ended);
+    for (size_t i = CONCEPTS; i-- > 0;) {
+        if (concepts[i]->verify) {
+            concepts[i]->verify();
+        }
     }
-    for (size_t i = 0; i < MUTEXES; i++) {
-        check(r->counts[i] == r->expected[i]);
-    }
-    check(r->spawned == r->ended);
     check(cu_quiesce(scope, 60 * COPPER_SEC) == 0);
-    struct census census = {.scope = scope};
-    cu_inspect_each(look, &census);
-    check(census.members == 0);
-    for (size_t i = 0; i < CHANNELS; i++) {
-        cu_chan_unref(r->channels[i]);
-    }
-    free(r);
+    cu_inspect_each(count_member, members);
+    check(members[1] == 0);
 }
 
 static void run_round(uint64_t seed)
 {
-    pthread_t drainer, worker;
     uint64_t previous, scope = cu_scope_enter(&previous);
-    round_seed = seed;
+    stress_seed = seed;
+    watch_round();
     begin_round(&seed);
-    check(pthread_create(&drainer, NULL, drain_in_thread, r->channels[0]) == 0);
-    cu_wg_add(&r->workers, 1);
-    check(pthread_create(&worker, NULL, work_in_thread, (void *)(uintptr_t)seed) == 0);
-    for (int i = 0; i < ROOTS; i++) {
-        spawn(next_random(&seed), 0);
+    run_workers(seed);
+    for (size_t i = CONCEPTS; i-- > 0;) {
+        if (concepts[i]->end) {
+            concepts[i]->end();
+        }
     }
-    pthread_join(worker, NULL);
-    cu_wg_done(&r->workers);
-    cu_wg_wait(&r->workers);
-    for (size_t i = 0; i < CHANNELS; i++) {
-        cu_chan_close(r->channels[i]);
-    }
-    cu_wg_wait(&r->drainers);
-    pthread_join(drainer, NULL);
     cu_scope_leave(previous);
     verify_round(scope);
 }
@@ -390,22 +289,29 @@ static void run_round(uint64_t seed)
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 5;
-    uint64_t seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)cu_now();
-    uint64_t rounds = 0, inspections = 0;
-    pthread_t inspector;
-    printf("seed %llu\n", (unsigned long long)seed);
-    fflush(stdout);
-    pthread_create(&inspector, NULL, inspect_without_pause, &inspections);
-    for (int64_t end_ns = cu_now() + (int64_t)(seconds * 1e9); cu_now() < end_ns; rounds++) {
-        run_round(next_random(&seed));
+    uint64_t seed = argc > 2 && *argv[2] ? strtoull(argv[2], NULL, 10) : (uint64_t)cu_now();
+    uint64_t rounds = 0;
+    if (argc > 3) {
+        setenv("COPPER_MAXPROCS", argv[3], 1);
     }
-    __atomic_store_n(&stop_inspecting, 1, __ATOMIC_RELEASE);
-    pthread_join(inspector, NULL);
+    steps = argc > 4 ? (unsigned)atoi(argv[4]) : steps;
+    printf("seed %llu, %d P\n", (unsigned long long)seed, cu_maxprocs());
+    fflush(stdout);
+    watch_begin();
+    for (int64_t end_ns = cu_now() + (int64_t)(seconds * 1e9); rounds == 0 || cu_now() < end_ns;) {
+        run_round(seed);
+        seed = next_random(&seed);
+        rounds++;
+    }
+    watch_end();
     struct cu_runtime_stats stats;
     cu_runtime_stats_read(&stats);
-    printf("%llu rounds, %llu coroutines, %llu switches, %llu stolen, %llu inspections\n",
+    printf("%llu rounds, %llu coroutines, %llu switches, %llu stolen, %llu threads; hand-offs: "
+           "%llu given up, %llu in system calls, %llu blocked, %llu hogs; %llu starved\n",
            (unsigned long long)rounds, (unsigned long long)stats.created,
            (unsigned long long)stats.switches, (unsigned long long)stats.steals,
-           (unsigned long long)inspections);
+           (unsigned long long)stats.threads, (unsigned long long)stats.handoffs[0],
+           (unsigned long long)stats.handoffs[1], (unsigned long long)stats.handoffs[2],
+           (unsigned long long)stats.handoffs[3], (unsigned long long)stats.starved);
     return 0;
 }
