@@ -386,6 +386,44 @@ COROUTINE_TEST(everybody_wakes_at_once)
     return 0;
 }
 
+struct ending {
+    cu_ctx *ctx;  /* atomic; NULL: none yet */
+    bool is_over; /* atomic */
+};
+
+static void *cancel_each(void *arg)
+{
+    struct ending *e = arg;
+    while (!__atomic_load_n(&e->is_over, __ATOMIC_ACQUIRE)) {
+        cu_ctx *ctx = __atomic_exchange_n(&e->ctx, NULL, __ATOMIC_ACQ_REL);
+        if (ctx) {
+            cu_ctx_cancel(ctx);
+            cu_ctx_unref(ctx);
+        }
+    }
+    return NULL;
+}
+
+/* The select may just be on its way to wait: what it writes then is for the thread sanitizer to
+ * see. */
+static void context_that_ends_meanwhile(void **state)
+{
+    struct ending e = {NULL, false};
+    pthread_t thread;
+    (void)state;
+    assert_int_equal(pthread_create(&thread, NULL, cancel_each, &e), 0);
+    for (int i = 0; i < ROUNDS; i++) {
+        cu_ctx *ctx = cu_ctx_with_cancel(NULL);
+        cu_case cases[] = {cu_on_recv(NULL, NULL), cu_on_done(ctx), cu_on_after(60 * COPPER_SEC)};
+        __atomic_store_n(&e.ctx, cu_ctx_ref(ctx), __ATOMIC_RELEASE);
+        assert_int_equal(cu_select(cases, 3), 1);
+        assert_int_equal(cases[1].err, -ECANCELED);
+        cu_ctx_end(ctx);
+    }
+    __atomic_store_n(&e.is_over, true, __ATOMIC_RELEASE);
+    pthread_join(thread, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +439,7 @@ int main(void)
         cmocka_unit_test(no_case_waits_for_ever),
         cmocka_unit_test(many_cases),
         cmocka_unit_test(everybody_wakes_at_once),
+        cmocka_unit_test(context_that_ends_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -131,12 +131,38 @@ COROUTINE_TEST(exit_counts_as_done)
     return 0;
 }
 
+struct result {
+    cu_wg wg;
+    int value; /* guarded by wg */
+};
+
+static void set_value(void *arg)
+{
+    struct result *r = arg;
+    for (int i = 0; i < r->value % 64; i++) {
+        __asm__ volatile("" ::: "memory"); /* ends while the other is about to wait */
+    }
+    r->value = -1;
+}
+
+/* Whether it had to wait, or came too late for that, or just about. */
+static void wait_shows_what_was_done(void **state)
+{
+    (void)state;
+    for (int i = 0; i < ROUNDS; i++) {
+        struct result r = {.value = i};
+        assert_true(cu_wg_go(&r.wg, set_value, &r) > 0);
+        cu_wg_wait(&r.wg);
+        assert_int_equal(r.value, -1);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(mutex_excludes),      cmocka_unit_test(try_lock),
         cmocka_unit_test(nobody_starves),      cmocka_unit_test(wait_group_wakes_all),
-        cmocka_unit_test(exit_counts_as_done),
+        cmocka_unit_test(exit_counts_as_done), cmocka_unit_test(wait_shows_what_was_done),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
