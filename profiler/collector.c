@@ -31,6 +31,7 @@
 #include <unistd.h>
 
 #define COPPER_ROUND_NS       50000000  /* between rounds */
+#define COPPER_ROUND_SAMPLES  20        /* ... or this many samples of a thread, if that is sooner */
 #define COPPER_ROUND_BUSY_NS  20000000  /* ... while records carry copies, which fill rings quickly */
 #define COPPER_SCAN_SHARE     200       /* a scan is followed by this many times its cost of peace */
 #define COPPER_SCAN_MAX_NS    1000000000
@@ -117,13 +118,35 @@ static void count_into_runs(const struct cu__record *record, int64_t number)
         if (at < run->start_ns || at >= run->end_ns) {
             continue;
         }
-        if (!record->is_tick) {
+        switch ((enum cu__record_weight)record->weight) {
+        case COPPER_WEIGHT_CLOCK:
             run->weights[number] += record->weight_ns;
-            continue;
+            break;
+        case COPPER_WEIGHT_TICK:
+            run->ticks[number]++;
+            run->span_ns += record->span_ns;
+            run->spans += record->span_ns > 0;
+            break;
+        case COPPER_WEIGHT_USER:
+            run->user[number] += record->weight_ns;
+            run->user_ns += record->span_ns;
+            run->user_parts += record->weight_ns;
+            break;
         }
-        run->ticks[number]++;
-        run->span_ns += record->span_ns;
-        run->spans += record->span_ns > 0;
+    }
+}
+
+/* One that the stack table refused. What it stands for of the user level goes to nobody. */
+static void refuse_record(const struct cu__record *record)
+{
+    int64_t at = (int64_t)record->time_ns;
+    totals.refused++;
+    totals.refused_ns += record->weight_ns;
+    for (struct cu__run *run = runs; run && record->weight == COPPER_WEIGHT_USER; run = run->next) {
+        if (at >= run->start_ns && at < run->end_ns) {
+            run->user_ns += record->span_ns;
+            run->user_parts += record->weight_ns;
+        }
     }
 }
 
@@ -137,8 +160,7 @@ static void count_record(const struct cu__record *record, bool *is_prepared)
     totals.samples++;
     totals.cut += key.is_cut;
     if (number < 0) {
-        totals.refused++;
-        totals.refused_ns += record->weight_ns;
+        refuse_record(record);
         return;
     }
     count_into_runs(record, number);
@@ -177,7 +199,10 @@ static void follow_rate(void)
     }
     if (hz != current_hz && hz > 0 && !is_taken_over) {
         current_hz = hz;
-        cu__timers_start(1000000000u / (unsigned)hz);
+        uint64_t period = 1000000000u / (unsigned)hz;
+        cu__timers_start(period);
+        bool is_beyond = period < atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+        cu__perf_want(is_beyond ? period : 0);
     }
     for (struct cu__run *run = runs; run; run = run->next) {
         run->hz_min = run->hz_min == 0 || hz < run->hz_min ? hz : run->hz_min;
@@ -193,8 +218,19 @@ static void notice_takeover(void)
     is_taken_over = true;
     current_hz = 0;
     cu__timers_stop();
+    cu__perf_want(0);
     for (struct cu__run *run = runs; run; run = run->next) {
         run->is_taken_over = true;
+    }
+}
+
+static void note_perf(void)
+{
+    const char *refusal = cu__perf_refusal();
+    unsigned threads = cu__perf_threads();
+    for (struct cu__run *run = runs; run; run = run->next) {
+        run->perf_refusal = refusal ? refusal : run->perf_refusal;
+        run->perf_threads = threads > run->perf_threads ? threads : run->perf_threads;
     }
 }
 
@@ -206,6 +242,8 @@ static void scan_threads(int64_t now, bool is_asked)
     bool is_thorough = now >= next_thorough_ns || is_asked;
     int64_t began = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID);
     cu__threads_scan(is_thorough, &totals.blocked_ns);
+    cu__perf_pass();
+    note_perf();
     int64_t peace = (cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - began) * COPPER_SCAN_SHARE;
     if (is_thorough) {
         next_thorough_ns = now + (peace > COPPER_THOROUGH_NS ? peace : COPPER_THOROUGH_NS);
@@ -268,6 +306,14 @@ static void wait_until(int64_t deadline_ns)
     pthread_cond_timedwait(&wanted_changed, &lock, &deadline);
 }
 
+/* Rings are read before they are full. */
+static int64_t round_ns(void)
+{
+    int64_t longest = has_copies ? COPPER_ROUND_BUSY_NS : COPPER_ROUND_NS;
+    int64_t due = current_hz > 0 ? COPPER_ROUND_SAMPLES * INT64_C(1000000000) / current_hz : longest;
+    return cu__perf_threads() > 0 && due < longest ? due : longest;
+}
+
 static void *collect(void *unused)
 {
     (void)unused;
@@ -281,10 +327,11 @@ static void *collect(void *unused)
         finished = asked;
         pthread_cond_broadcast(&round_finished);
         if (asked == wanted && runs) {
-            wait_until(cu__now_ns() + (has_copies ? COPPER_ROUND_BUSY_NS : COPPER_ROUND_NS));
+            wait_until(cu__now_ns() + round_ns());
         }
     }
     cu__timers_stop();
+    cu__perf_want(0);
     drain();
     cu__timers_recycle(true);
     current_hz = 0;

@@ -13,7 +13,8 @@
  *
  * Each is there only when it says something; a label of the program with one of the last two names
  * wins over ours. What the profile cost and what it could not see is in its comments, which begin with
- * '#' so that reports do not print them in their headers.
+ * '#' so that reports do not print them in their headers. Rates above the kernel's tick: "# source:" says
+ * whether perf events took the samples, and if not, why.
  *
  * Concurrency: any number at once; each window is its own.
  */
@@ -40,6 +41,7 @@
 #define COPPER_SPANS_MIN    25   /* ticks that make a mean */
 #define COPPER_TICKS_MIN    4    /* ticks that the rest of the CPU time is shared out among */
 #define COPPER_TICKS_SHARE  0.03 /* of the window's CPU time, for ticks to be weighed by the rest of it */
+#define COPPER_EDGE_MAX     1.25 /* see edge_factor */
 #define COPPER_TICK_FACTOR  4    /* a tick weighs at most this many ticks, at least its inverse */
 
 /* There when the process has the coroutine runtime. */
@@ -126,37 +128,64 @@ static bool has_unsampled_threads(const struct cu__run *run)
     return run->is_taken_over || a->refused != b->refused || a->no_slot != b->no_slot;
 }
 
+struct measured {
+    double nticks, by_clock; /* samples by tick; ns of the others */
+    double program;          /* ns that samples should stand for */
+};
+
+static void measure(struct measured *m, const struct cu__run *run)
+{
+    double lost = (double)(run->after.timers.dropped_ns - run->before.timers.dropped_ns) +
+                  (double)(run->after.refused_ns - run->before.refused_ns);
+    *m = (struct measured){0, (double)run->user_ns, (double)program_ns(run) - lost};
+    for (uint32_t i = 0; i < run->nstacks; i++) {
+        m->nticks += (double)run->ticks[i];
+        m->by_clock += (double)run->weights[i];
+    }
+}
+
 /* What a sample by tick stands for in this window, ns: see cpu_int.h. */
 static double tick_weight(const struct cu__run *run)
 {
     double tick = (double)atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
     double mean = run->spans >= COPPER_SPANS_MIN ? (double)run->span_ns / (double)run->spans : tick;
-    double nticks = 0, by_clock = 0;
-    for (uint32_t i = 0; i < run->nstacks; i++) {
-        nticks += (double)run->ticks[i];
-        by_clock += (double)run->weights[i];
-    }
-    double program = (double)program_ns(run);
-    if (has_unsampled_threads(run) || nticks * tick < COPPER_TICKS_SHARE * program ||
-        nticks < COPPER_TICKS_MIN) {
+    struct measured m;
+    measure(&m, run);
+    if (has_unsampled_threads(run) || m.nticks * tick < COPPER_TICKS_SHARE * m.program ||
+        m.nticks < COPPER_TICKS_MIN) {
         return mean;
     }
-    double lost = (double)(run->after.timers.dropped_ns - run->before.timers.dropped_ns) +
-                  (double)(run->after.refused_ns - run->before.refused_ns);
-    double weight = (program - lost - by_clock) / nticks;
+    double weight = (m.program - m.by_clock) / m.nticks;
     double least = tick / COPPER_TICK_FACTOR, most = tick * COPPER_TICK_FACTOR;
     return weight < least ? least : weight > most ? most : weight;
+}
+
+/* By what all weights are multiplied. Threads with perf events are measured from tick to tick, so that a
+ * short window misses what they used since the last: the kernel's clock for the process knows. */
+static double edge_factor(const struct cu__run *run)
+{
+    struct measured m;
+    measure(&m, run);
+    double sum = m.by_clock + m.nticks * tick_weight(run);
+    if (run->perf_threads == 0 || has_unsampled_threads(run) || sum <= 0) {
+        return 1;
+    }
+    double factor = m.program / sum;
+    return factor > 1 / COPPER_EDGE_MAX && factor < COPPER_EDGE_MAX ? factor : 1;
 }
 
 static int encode_stacks(struct cu__encoder *e, const struct cu__run *run, struct sums *sums)
 {
     const struct cu__stack_table *table = cu__run_stacks();
     uint64_t period = run->period_ns, tick = (uint64_t)tick_weight(run);
+    double part = run->user_parts > 0 ? (double)run->user_ns / (double)run->user_parts : 0;
+    double edge = edge_factor(run);
     uint64_t rest = (uint64_t)run->start_ns * UINT64_C(0x9e3779b97f4a7c15) % period;
     char usual_name[COPPER_THREAD_NAME];
     default_name(usual_name);
     for (uint32_t i = 0; i < run->nstacks; i++) {
-        rest += run->weights[i] + run->ticks[i] * tick;
+        double exact = (double)(run->weights[i] + run->ticks[i] * tick) + (double)run->user[i] * part;
+        rest += (uint64_t)(exact * edge);
         int64_t count = (int64_t)(rest / period);
         rest %= period;
         if (count == 0) {
@@ -207,6 +236,21 @@ static void comment_on_rate(struct cu_pprof *p, const struct cu__run *run, const
             "a tick weighs %.3f ms",
             seconds(program), seconds(sums->count * (int64_t)run->period_ns),
             tick_weight(run) / 1e6);
+}
+
+static void comment_on_source(struct cu_pprof *p, const struct cu__run *run)
+{
+    double tick = (double)atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
+    if (run->perf_threads > 0) {
+        comment(p,
+                "# source: perf events on up to %u threads at user level, %.3f s; system calls at the "
+                "kernel's tick",
+                run->perf_threads, seconds((int64_t)run->user_ns));
+    }
+    if (run->perf_refusal) {
+        comment(p, "# source: %s threads by timers at the kernel's tick of %.0f Hz: perf_event_open: %s",
+                run->perf_threads > 0 ? "other" : "all", 1e9 / tick, run->perf_refusal);
+    }
 }
 
 static void comment_on_cost(struct cu_pprof *p, const struct cu__run *run)
@@ -289,6 +333,7 @@ static int encode(const struct cu__run *run, struct cu_pprof **out)
         return err;
     }
     comment_on_rate(p, run, &sums);
+    comment_on_source(p, run);
     comment_on_cost(p, run);
     comment_on_losses(p, run, &sums, unnamed);
     comment_on_signal(p, run);
@@ -338,13 +383,14 @@ int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *
     }
     struct cu__run run = {.hz = hz};
     run.period_ns = 1000000000u / (unsigned)(hz ? hz : COPPER_CPU_HZ_DEFAULT);
-    run.weights = mmap(NULL, 2 * weights_bytes, PROT_READ | PROT_WRITE,
+    run.weights = mmap(NULL, 3 * weights_bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (run.weights == MAP_FAILED) {
         snprintf(error, COPPER_ERROR_MAX, "no memory for a profile");
         return -ENOMEM;
     }
     run.ticks = run.weights + COPPER_STACKS_MAX;
+    run.user = run.ticks + COPPER_STACKS_MAX;
     err = cu__run_open(&run, error);
     if (err == 0) {
         cu__window_opened();
@@ -358,7 +404,7 @@ int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *
             snprintf(error, COPPER_ERROR_MAX, "cannot build the profile: %s", strerror(-err));
         }
     }
-    munmap(run.weights, 2 * weights_bytes);
+    munmap(run.weights, 3 * weights_bytes);
     return err;
 }
 

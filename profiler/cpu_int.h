@@ -5,6 +5,7 @@
  *     cpu.c         a client's window: waits, then turns counts into a profile
  *     collector.c   the thread that keeps the sampler going and counts records into open windows
  *     cpu_timer.c   a timer for each thread, in slots
+ *     cpu_perf.c    perf events for the rates that timers cannot reach
  *     threads.c     which threads there are, and where their stacks are
  *     cpu_signal.c  the handler
  *
@@ -17,7 +18,7 @@
  * the sampler may run faster or slower than a client asked for, and change its rate meanwhile.
  *
  * A kernel's CPU timers expire at its tick only (4 ms at HZ=250), so a thread's samples are taken
- * in one of two ways:
+ * in one of three ways:
  *
  * - *Tick by tick*, for the first COPPER_TICKWISE_NS of CPU time of a thread: each tick that finds the
  *   thread running is a sample that weighs one tick. Ticks fall on running threads in proportion to
@@ -33,6 +34,15 @@
  *   expiry; a sample weighs (1 + overrun) periods. This counts the clock itself, so there is no
  *   sampling noise in a thread's total, however it sleeps and wakes; what its end may lose (at most
  *   a tick in the mean) is small against what it has used by then.
+ * - *By a perf event*, where more than the tick is asked for and the kernel allows it: signals come at
+ *   the rate asked for while the thread is at user level, and the timer goes on tick by tick. The
+ *   ticks measure, by the thread's clock: one that finds the thread in a system call is a sample of
+ *   the time since the tick before; any other enters that time as user level. When the window closes,
+ *   what was entered as user level is shared out among the stacks found there, most of them by the
+ *   perf event. So a thread's total is its clock's, user level has the rate asked for, system calls
+ *   have the kernel's tick, and neither pays for the other. Perf events that count the kernel too
+ *   would need privileges, and post signals to threads that are about to sleep: their calls would
+ *   fail with EINTR, which timers never cause, since the kernel posts those on its way out.
  */
 #ifndef COPPER_CPU_INT_H
 #define COPPER_CPU_INT_H
@@ -41,6 +51,8 @@
 #include "ring.h"
 #include "stack_table.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <sys/types.h>
 #include <time.h>
@@ -88,9 +100,13 @@ struct cu__slot {
                                  * blocked, and nothing delivered in between */
     int64_t cpu_looked_ns;      /* collector; the thread's clock at the last thorough scan */
     uint64_t delivered_looked;  /* collector; counts.delivered at that scan */
-    int32_t next_in_bucket;     /* lock: slots; -1: last */
+    _Atomic int32_t next_in_bucket; /* lock: slots; the handler reads; -1: last */
     _Atomic uint64_t period_ns; /* any: atomic; of the timer by the thread's clock */
     _Atomic uint32_t ticks_left; /* handler; > 0: tick by tick */
+    _Atomic uint64_t perf_period_ns; /* lock: slots; > 0: by a perf event; the handler reads */
+    _Atomic uint64_t perf_from_ns; /* lock: slots; the thread's clock when that began */
+    void *perf_page;            /* lock: slots; keeps the perf event, see cpu_perf.c */
+    uint32_t perf_skips;        /* lock: slots; passes that leave the thread out */
     uint64_t random;            /* handler */
     uint64_t cpu_ns;            /* handler; the thread's clock at its last sample by tick; 0: none */
     /* Where the thread's stack is, [lo, hi); hi 0: not known yet. Written by the collector: lo first,
@@ -114,6 +130,8 @@ static inline uint64_t cu__cookie_of(uint32_t slot, uint32_t generation)
 
 /* ---- cpu_signal.c ---------------------------------------------------------------------------- */
 
+#define COPPER_PERF_SIGNAL SIGURG /* see cpu_perf.c */
+
 /* Picks a signal nobody handles and installs the handler, which then stays. The signal's number, or
  * -EBUSY when every candidate is taken, or another -errno. */
 int cu__signal_install(void);
@@ -121,6 +139,9 @@ int cu__signal_install(void);
 int cu__signal_number(void);
 /* Whether our handler is still the one installed. */
 bool cu__signal_is_ours(void);
+/* The same for COPPER_PERF_SIGNAL: false when the program handles it. */
+bool cu__perf_signal_install(void);
+bool cu__perf_signal_is_ours(void);
 /* What one delivery costs besides the handler's own work, ns. Measured once, on a thread of ours. */
 int64_t cu__signal_delivery_ns(void);
 /* Signals of others that came to our handler. */
@@ -135,6 +156,9 @@ struct cu__timer_stats {
     uint32_t armed;   /* threads with a timer now */
 };
 
+extern pthread_mutex_t cu__slots_lock;
+/* The armed slot of the calling thread, NULL: none. */
+struct cu__slot *cu__slot_here_sig(void);
 /* From now on threads get timers of this period; those that have one are set to it. */
 void cu__timers_start(uint64_t period_ns);
 /* Deletes every timer. */
@@ -154,6 +178,20 @@ extern _Atomic uint64_t cu__tick_ns;
 /* In a forked child: timers, threads and rings are gone. */
 void cu__timers_forget(void);
 
+/* ---- cpu_perf.c ------------------------------------------------------------------------------ */
+
+/* From now on cu__perf_pass gives threads perf events of this period; 0: takes all away. */
+void cu__perf_want(uint64_t period_ns);
+/* Gives perf events to threads that lack one. Collector only. */
+void cu__perf_pass(void);
+/* lock: slots. Takes the slot's perf event away, if it has one. */
+void cu__perf_drop(struct cu__slot *slot);
+/* Perf events now. */
+unsigned cu__perf_threads(void);
+/* Why threads go without, NULL: none has to. A string that stays. */
+const char *cu__perf_refusal(void);
+void cu__perf_forget(void);
+
 /* ---- threads.c ------------------------------------------------------------------------------- */
 
 /* Looks for threads that came or went and keeps slots and timers in step. is_thorough: also looks
@@ -163,6 +201,7 @@ void cu__threads_scan(bool is_thorough, int64_t *blocked_ns);
 /* Finds the stacks of sampled threads that have none known yet. */
 /* Returns whether some are still unknown, so that their handlers copy. */
 bool cu__threads_find_stacks(void);
+bool cu__thread_blocks_signal(pid_t tid, int number);
 /* Enters the threads that block our signal into the notes of a run. */
 struct cu__run;
 void cu__threads_note_blocked(struct cu__run *run);
@@ -193,10 +232,15 @@ struct cu__run {
     int64_t start_wall_ns;
     uint64_t *weights;   /* by stack number, ns; COPPER_STACKS_MAX of them */
     uint64_t *ticks;     /* by stack number, samples by tick */
+    uint64_t *user;      /* by stack number, parts of user_ns */
+    uint64_t user_ns, user_parts; /* time at user level of threads with perf events, and what it is
+                                   * shared out among, with what the stack table refused */
     uint64_t span_ns, spans; /* of these: sum and number of pairs, see above */
     uint32_t nstacks;    /* stacks there were at the end */
     uint64_t table_bytes; /* what they took */
     int hz_min, hz_max;  /* the sampler's rates meanwhile */
+    unsigned perf_threads;    /* most perf events at once meanwhile */
+    const char *perf_refusal; /* why some threads went without, NULL: none had to */
     struct cu__run_counts before, after;
     bool is_taken_over;  /* somebody replaced our handler meanwhile */
     int signal;

@@ -90,17 +90,44 @@ static uint64_t thread_cpu_sig(void)
 
 struct weight {
     uint64_t ns, span_ns;
-    bool is_tick;
+    enum cu__record_weight kind;
 };
+
+/* Whether the thread was interrupted in a system call: just behind the instruction, or on it where the
+ * call is to be done again. The kernel reads it: code need not be readable. */
+static bool is_in_syscall_sig(const ucontext_t *context)
+{
+    unsigned char code[2 * COPPER_SYSCALL_BYTES];
+    uint64_t pc = cu__context_pc_sig(context);
+    struct iovec local = {code, sizeof code};
+    struct iovec remote = {(void *)(uintptr_t)(pc - COPPER_SYSCALL_BYTES), sizeof code};
+    long n = syscall(SYS_process_vm_readv, process, &local, 1UL, &remote, 1UL, 0UL);
+    return (n >= COPPER_SYSCALL_BYTES && cu__is_syscall_sig(code)) ||
+           (n == sizeof code && cu__is_syscall_sig(code + COPPER_SYSCALL_BYTES));
+}
+
+/* A tick of a thread that has a perf event. */
+static void weigh_user_tick_sig(struct weight *weight, struct cu__slot *slot,
+                                const ucontext_t *context, uint64_t period)
+{
+    uint64_t cpu = thread_cpu_sig();
+    uint64_t from = atomic_load_explicit(&slot->perf_from_ns, memory_order_relaxed);
+    from = slot->cpu_ns > from ? slot->cpu_ns : from;
+    uint64_t span = cpu > from ? cpu - from : 0;
+    slot->cpu_ns = cpu;
+    *weight = is_in_syscall_sig(context) ? (struct weight){span, 0, COPPER_WEIGHT_CLOCK}
+                                         : (struct weight){period, span, COPPER_WEIGHT_USER};
+}
 
 static void weigh_tick_sig(struct weight *weight, struct cu__slot *slot, uint32_t ticks_left)
 {
     uint64_t tick = atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
     uint64_t cpu = thread_cpu_sig();
-    *weight = (struct weight){tick, slot->cpu_ns ? cpu - slot->cpu_ns : 0, true};
+    *weight = (struct weight){tick, slot->cpu_ns ? cpu - slot->cpu_ns : 0,
+                              COPPER_WEIGHT_TICK};
     slot->cpu_ns = cpu;
     if (weight->span_ns > COPPER_SPAN_TICKS_MAX * tick) {
-        *weight = (struct weight){weight->span_ns, 0, false};
+        *weight = (struct weight){weight->span_ns, 0, COPPER_WEIGHT_CLOCK};
     }
     atomic_store_explicit(&slot->ticks_left, ticks_left - 1, memory_order_relaxed);
     if (ticks_left == 1) {
@@ -108,16 +135,28 @@ static void weigh_tick_sig(struct weight *weight, struct cu__slot *slot, uint32_
     }
 }
 
-static void weigh_sig(struct weight *weight, struct cu__slot *slot, int overrun)
+/* overrun: of a timer, below 0: the signal is a perf event's. */
+static void weigh_sig(struct weight *weight, struct cu__slot *slot, int overrun,
+                      const ucontext_t *context)
 {
+    /* pairs with the release in cpu_perf.c */
+    uint64_t perf = atomic_load_explicit(&slot->perf_period_ns, memory_order_acquire);
+    if (overrun < 0) {
+        *weight = (struct weight){perf, 0, COPPER_WEIGHT_USER};
+        return;
+    }
+    if (perf > 0) {
+        weigh_user_tick_sig(weight, slot, context, perf);
+        return;
+    }
     uint32_t ticks_left = atomic_load_explicit(&slot->ticks_left, memory_order_relaxed);
     if (ticks_left > 0) {
         weigh_tick_sig(weight, slot, ticks_left);
         return;
     }
-    uint64_t expiries = 1 + (uint64_t)(overrun > 0 ? overrun : 0);
+    uint64_t expiries = 1 + (uint64_t)overrun;
     uint64_t period = atomic_load_explicit(&slot->period_ns, memory_order_relaxed);
-    *weight = (struct weight){expiries * period, 0, false};
+    *weight = (struct weight){expiries * period, 0, COPPER_WEIGHT_CLOCK};
 }
 
 struct place {
@@ -247,7 +286,7 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
 {
     int64_t began = now_sig();
     struct weight weight;
-    weigh_sig(&weight, slot, overrun);
+    weigh_sig(&weight, slot, overrun, context);
     struct cu_here here = {.kind = COPPER_HERE_THREAD};
     if (cu_inspect_here) {
         cu_inspect_here(&here);
@@ -267,7 +306,8 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
         has_room_sig(&place) ? cu__ring_reserve_sig(&slot->ring, head, &room) : NULL;
     if (!record) {
         add_sig(&slot->counts.dropped, 1);
-        add_sig(&slot->counts.dropped_ns, weight.ns);
+        bool is_user = weight.kind == COPPER_WEIGHT_USER; /* others get its part, but not its span */
+        add_sig(&slot->counts.dropped_ns, is_user ? weight.span_ns : weight.ns);
         return;
     }
     describe_sig(record, &here);
@@ -275,7 +315,7 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
     record->time_ns = (uint64_t)began;
     record->weight_ns = weight.ns;
     record->span_ns = weight.span_ns;
-    record->is_tick = weight.is_tick;
+    record->weight = (uint8_t)weight.kind;
     cu_regs_from_context_sig(&record->regs, context);
     walk_sig(record, &place);
     size_t size = sizeof *record + record->nframes * sizeof(cu_frame);
@@ -287,6 +327,26 @@ static void record_sig(struct cu__slot *slot, int overrun, const ucontext_t *con
     add_sig(&slot->counts.delivered, 1);
     int64_t took = now_sig() - began;
     add_sig(&slot->counts.handler_ns, took < COPPER_HANDLER_NS_MAX ? (uint64_t)took : 0);
+}
+
+static bool is_perf_event_sig(int number, const siginfo_t *info)
+{
+    return number == COPPER_PERF_SIGNAL && info->si_code == POLL_IN;
+}
+
+/* A perf event's signal carries nothing of ours: the slot is found by the thread. */
+static void take_perf_sample_sig(const ucontext_t *context)
+{
+    struct cu__slot *slot = cu__slot_here_sig();
+    if (!slot || atomic_exchange_explicit(&slot->is_busy, true, memory_order_seq_cst)) {
+        return;
+    }
+    /* as in take_sample_sig, with the thread in place of the generation */
+    if (slot == cu__slot_here_sig() &&
+        atomic_load_explicit(&slot->perf_period_ns, memory_order_acquire) > 0) {
+        record_sig(slot, -1, context);
+    }
+    atomic_store_explicit(&slot->is_busy, false, memory_order_release);
 }
 
 static void take_sample_sig(uint64_t cookie, int overrun, const ucontext_t *context)
@@ -306,7 +366,7 @@ static void take_sample_sig(uint64_t cookie, int overrun, const ucontext_t *cont
     /* the state pairs with the release in arm_slot: what was set up for this use is there */
     if (atomic_load_explicit(&slot->generation, memory_order_seq_cst) == generation &&
         atomic_load_explicit(&slot->state, memory_order_acquire) == COPPER_SLOT_ARMED) {
-        record_sig(slot, overrun, context);
+        record_sig(slot, overrun > 0 ? overrun : 0, context);
     }
     atomic_store_explicit(&slot->is_busy, false, memory_order_release);
 }
@@ -318,6 +378,8 @@ static void forward_sig(int number, siginfo_t *info, void *context)
     const struct sigaction *old = &old_actions[number];
     if (old->sa_flags & SA_SIGINFO) {
         old->sa_sigaction(number, info, context);
+    } else if (number == COPPER_PERF_SIGNAL && old->sa_handler == SIG_DFL) {
+        return; /* ignored by default */
     } else if (old->sa_handler == SIG_DFL) {
         /* the default ends the process: let the kernel do it, as soon as we return */
         struct sigaction action = {.sa_handler = SIG_DFL};
@@ -334,6 +396,8 @@ static void on_signal_sig(int number, siginfo_t *info, void *context)
     uint64_t cookie = (uint64_t)(uintptr_t)info->si_value.sival_ptr;
     if (info->si_code == SI_TIMER && cookie >> 48 == COPPER_COOKIE) {
         take_sample_sig(cookie, info->si_overrun, context);
+    } else if (is_perf_event_sig(number, info)) {
+        take_perf_sample_sig(context);
     } else {
         forward_sig(number, info, context);
     }
@@ -403,6 +467,17 @@ bool cu__signal_is_ours(void)
 {
     struct sigaction have;
     return sigaction(cu__signal_number(), NULL, &have) == 0 && is_ours(&have);
+}
+
+bool cu__perf_signal_install(void)
+{
+    return try_signal(COPPER_PERF_SIGNAL);
+}
+
+bool cu__perf_signal_is_ours(void)
+{
+    struct sigaction have;
+    return sigaction(COPPER_PERF_SIGNAL, NULL, &have) == 0 && is_ours(&have);
 }
 
 uint64_t cu__signal_foreign(void)

@@ -11,7 +11,7 @@
  * Invariants. One armed slot for each tid. A timer's cookie carries the slot's generation, which moves
  * when the timer is deleted, so a late signal finds out that it is late.
  *
- * Concurrency. slots_lock covers the table, the free list and arming; held for a few system calls at
+ * Concurrency. cu__slots_lock covers the table, the free list and arming; held for a few system calls at
  * most, never in a handler. cu__thread_started takes it on threads of the host while sampling.
  */
 #include "cpu_int.h"
@@ -33,42 +33,62 @@ struct cu__slot cu__slots[COPPER_SLOTS_MAX];
 _Atomic uint32_t cu__slots_used;
 _Atomic uint64_t cu__tick_ns = 4000000;
 
-static pthread_mutex_t slots_lock = PTHREAD_MUTEX_INITIALIZER;
-static int32_t buckets[COPPER_BUCKETS]; /* lock: slots; first slot + 1, 0: empty */
+pthread_mutex_t cu__slots_lock = PTHREAD_MUTEX_INITIALIZER;
+/* First slot + 1, 0: empty. lock: slots; the handler reads. */
+static _Atomic int32_t buckets[COPPER_BUCKETS];
 static uint32_t free_slots[COPPER_SLOTS_MAX], nfree; /* lock: slots */
-static atomic_bool is_sampling; /* written under slots_lock; read without by cu__thread_started */
+static atomic_bool is_sampling; /* written under cu__slots_lock; read without by cu__thread_started */
 static uint64_t period_ns;      /* lock: slots */
 static uint32_t scan;           /* lock: slots */
 
 static _Atomic uint64_t refused, no_slot;
 static uint64_t seed;           /* lock: slots */
 
-static int32_t *bucket_of(pid_t tid)
+static _Atomic int32_t *bucket_of_sig(pid_t tid)
 {
     return &buckets[((uint32_t)tid * 2654435761u >> 16) % COPPER_BUCKETS];
 }
 
-static struct cu__slot *find_slot(pid_t tid)
+/* Without the lock: a slot that moves to another bucket meanwhile may lead astray, so steps are counted;
+ * a slot that stays is found, or missed once. */
+static struct cu__slot *find_slot_sig(pid_t tid)
 {
-    for (int32_t at = *bucket_of(tid) - 1; at >= 0; at = cu__slots[at].next_in_bucket) {
+    /* pairs with the release in start_slot */
+    int32_t at = atomic_load_explicit(bucket_of_sig(tid), memory_order_acquire) - 1;
+    for (int steps = 0; at >= 0 && steps < (int)COPPER_SLOTS_MAX; steps++) {
         if (atomic_load_explicit(&cu__slots[at].tid, memory_order_relaxed) == tid) {
             return &cu__slots[at];
         }
+        at = atomic_load_explicit(&cu__slots[at].next_in_bucket, memory_order_acquire);
     }
     return NULL;
+}
+
+struct cu__slot *cu__slot_here_sig(void)
+{
+    struct cu__slot *slot = find_slot_sig((pid_t)syscall(SYS_gettid));
+    /* pairs with the release in arm_slot */
+    bool is_armed =
+        slot && atomic_load_explicit(&slot->state, memory_order_acquire) == COPPER_SLOT_ARMED;
+    return is_armed ? slot : NULL;
 }
 
 static void unlink_slot(struct cu__slot *slot)
 {
     int32_t number = (int32_t)(slot - cu__slots);
-    int32_t *bucket = bucket_of(atomic_load_explicit(&slot->tid, memory_order_relaxed));
-    if (*bucket - 1 == number) {
-        *bucket = slot->next_in_bucket + 1;
+    int32_t next = atomic_load_explicit(&slot->next_in_bucket, memory_order_relaxed);
+    _Atomic int32_t *bucket =
+        bucket_of_sig(atomic_load_explicit(&slot->tid, memory_order_relaxed));
+    int32_t at = atomic_load_explicit(bucket, memory_order_relaxed) - 1;
+    if (at == number) {
+        atomic_store_explicit(bucket, next + 1, memory_order_release);
         return;
     }
-    for (int32_t at = *bucket - 1; at >= 0; at = cu__slots[at].next_in_bucket) {
-        if (cu__slots[at].next_in_bucket == number) {
-            cu__slots[at].next_in_bucket = slot->next_in_bucket;
+    while (at >= 0) {
+        _Atomic int32_t *link = &cu__slots[at].next_in_bucket;
+        at = atomic_load_explicit(link, memory_order_relaxed);
+        if (at == number) {
+            atomic_store_explicit(link, next, memory_order_release);
             return;
         }
     }
@@ -137,6 +157,7 @@ static bool arm_slot(struct cu__slot *slot, pid_t tid)
     seed = seed * UINT64_C(6364136223846793005) + 1442695040888963407;
     slot->random = seed | 1;
     slot->cpu_ns = 0;
+    slot->perf_skips = 0;
     slot->armed_scan = scan;
     atomic_store_explicit(&slot->period_ns, period_ns, memory_order_relaxed);
     atomic_store_explicit(&slot->ticks_left, (uint32_t)(COPPER_TICKWISE_NS / tick) + 1,
@@ -160,15 +181,19 @@ static void start_slot(struct cu__slot *slot, pid_t tid)
         free_slots[nfree++] = (uint32_t)(slot - cu__slots);
         return;
     }
-    int32_t *bucket = bucket_of(tid);
-    slot->next_in_bucket = *bucket - 1;
-    *bucket = (int32_t)(slot - cu__slots) + 1;
+    _Atomic int32_t *bucket = bucket_of_sig(tid);
+    atomic_store_explicit(&slot->next_in_bucket,
+                          atomic_load_explicit(bucket, memory_order_relaxed) - 1,
+                          memory_order_relaxed);
+    /* pairs with the load in find_slot_sig */
+    atomic_store_explicit(bucket, (int32_t)(slot - cu__slots) + 1, memory_order_release);
 }
 
 /* lock: slots. The timer goes; what its handler wrote stays to be read. */
 static void end_slot(struct cu__slot *slot)
 {
     syscall(SYS_timer_delete, slot->timer);
+    cu__perf_drop(slot);
     unlink_slot(slot);
     atomic_fetch_add_explicit(&slot->generation, 1, memory_order_seq_cst);
     atomic_store_explicit(&slot->state, COPPER_SLOT_ENDED, memory_order_relaxed);
@@ -193,7 +218,7 @@ static bool free_if_done(struct cu__slot *slot)
 
 static struct cu__slot *arm_thread(pid_t tid)
 {
-    if (!atomic_load_explicit(&is_sampling, memory_order_relaxed) || find_slot(tid)) {
+    if (!atomic_load_explicit(&is_sampling, memory_order_relaxed) || find_slot_sig(tid)) {
         return NULL;
     }
     struct cu__slot *slot = take_slot();
@@ -210,19 +235,19 @@ void cu__timer_arm(pid_t tid)
     if (cu__is_own_thread(tid)) {
         return;
     }
-    pthread_mutex_lock(&slots_lock);
+    pthread_mutex_lock(&cu__slots_lock);
     arm_thread(tid);
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
 }
 
 void cu__timer_disarm(pid_t tid)
 {
-    pthread_mutex_lock(&slots_lock);
-    struct cu__slot *slot = find_slot(tid);
+    pthread_mutex_lock(&cu__slots_lock);
+    struct cu__slot *slot = find_slot_sig(tid);
     if (slot) {
         end_slot(slot);
     }
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
 }
 
 #if defined(__has_feature)
@@ -264,8 +289,8 @@ void cu__thread_started(void)
     }
     int saved = errno;
     pid_t tid = (pid_t)syscall(SYS_gettid);
-    pthread_mutex_lock(&slots_lock);
-    struct cu__slot *stale = find_slot(tid);
+    pthread_mutex_lock(&cu__slots_lock);
+    struct cu__slot *stale = find_slot_sig(tid);
     if (stale && stale->armed_scan + 1 < scan) {
         end_slot(stale); /* of an earlier thread that had this id */
     }
@@ -275,7 +300,7 @@ void cu__thread_started(void)
         atomic_store_explicit(&slot->thread_pointer, cu__thread_pointer_sig(),
                               memory_order_relaxed);
     }
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
     errno = saved;
 }
 #endif
@@ -284,7 +309,7 @@ void cu__timers_start(uint64_t period)
 {
     struct timespec tick;
     clock_getres(CLOCK_MONOTONIC_COARSE, &tick);
-    pthread_mutex_lock(&slots_lock);
+    pthread_mutex_lock(&cu__slots_lock);
     atomic_store_explicit(&cu__tick_ns, (uint64_t)tick.tv_nsec, memory_order_relaxed);
     seed ^= (uint64_t)cu__now_ns();
     period_ns = period;
@@ -302,12 +327,12 @@ void cu__timers_start(uint64_t period)
             set_timer(slot, 1 + (seed >> 16) % period, period);
         } /* else the handler sets it when it comes to that */
     }
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
 }
 
 void cu__timers_stop(void)
 {
-    pthread_mutex_lock(&slots_lock);
+    pthread_mutex_lock(&cu__slots_lock);
     atomic_store_explicit(&is_sampling, false, memory_order_relaxed);
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
     for (uint32_t i = 0; i < used; i++) {
@@ -315,26 +340,26 @@ void cu__timers_stop(void)
             end_slot(&cu__slots[i]);
         }
     }
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
 }
 
 void cu__timers_recycle(bool is_final)
 {
-    pthread_mutex_lock(&slots_lock);
+    pthread_mutex_lock(&cu__slots_lock);
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
     for (uint32_t i = 0; i < used; i++) {
         if (free_if_done(&cu__slots[i]) && is_final) {
             madvise(cu__slots[i].ring.bytes, COPPER_RING_BYTES, MADV_DONTNEED);
         }
     }
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
 }
 
 uint32_t cu__timers_scan_begin(void)
 {
-    pthread_mutex_lock(&slots_lock);
+    pthread_mutex_lock(&cu__slots_lock);
     uint32_t number = ++scan;
-    pthread_mutex_unlock(&slots_lock);
+    pthread_mutex_unlock(&cu__slots_lock);
     return number;
 }
 
@@ -357,10 +382,11 @@ void cu__timers_stats(struct cu__timer_stats *out)
 
 void cu__timers_forget(void)
 {
-    pthread_mutex_init(&slots_lock, NULL);
+    pthread_mutex_init(&cu__slots_lock, NULL);
     atomic_store_explicit(&is_sampling, false, memory_order_relaxed);
     memset(buckets, 0, sizeof buckets);
     nfree = 0;
+    cu__perf_forget();
 
     uint32_t used = atomic_load_explicit(&cu__slots_used, memory_order_relaxed);
     for (uint32_t i = 0; i < used; i++) {

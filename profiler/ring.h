@@ -32,13 +32,19 @@ enum cu__record_kind {
     COPPER_RECORD_SAMPLE,
 };
 
+enum cu__record_weight { /* see cpu_int.h */
+    COPPER_WEIGHT_CLOCK, /* weight_ns counts */
+    COPPER_WEIGHT_TICK,  /* taken tick by tick: weight_ns is nominal */
+    COPPER_WEIGHT_USER,  /* a part of the user level of threads with perf events */
+};
+
 struct cu__record {
     uint32_t size; /* with frames and copy, a multiple of 8 */
     uint8_t kind;
     uint8_t end;   /* enum cu_walk_end: how the walk in the handler ended */
     uint8_t here;  /* enum cu_here_kind */
     bool is_call_site;
-    bool is_tick;   /* taken tick by tick: weight_ns is nominal, see cpu_int.h */
+    uint8_t weight; /* enum cu__record_weight */
     uint32_t epoch; /* of the modules, when the sample was taken */
     int32_t tid;
     uint32_t nframes;
@@ -46,7 +52,7 @@ struct cu__record {
     uint64_t copy_at;    /* where they were */
     uint64_t time_ns;    /* monotonic */
     uint64_t weight_ns;  /* CPU time this sample stands for */
-    uint64_t span_ns;    /* is_tick: the thread's CPU time since its sample before; 0: the first */
+    uint64_t span_ns;    /* by tick: the thread's CPU time since its tick before; 0: the first */
     int64_t coroutine;   /* id, 0: none */
     const void *labels;  /* struct cu_labels of the coroutine or the thread */
     struct cu_regs regs; /* where the walk stopped; valid with a copy */

@@ -54,7 +54,7 @@ static uint64_t start_time_of(pid_t tid)
     return at ? strtoull(at, NULL, 10) : 0;
 }
 
-static bool blocks_signal(pid_t tid, int number)
+bool cu__thread_blocks_signal(pid_t tid, int number)
 {
     char text[4096];
     if (!cu__read_task_file(tid, "status", text, sizeof text)) {
@@ -100,7 +100,7 @@ static void look_closely(struct cu__slot *slot, pid_t tid, int64_t *blocked_ns)
         *blocked_ns += cpu - slot->cpu_looked_ns;
     }
     slot->cpu_looked_ns = cpu;
-    bool blocks = blocks_signal(tid, cu__signal_number());
+    bool blocks = cu__thread_blocks_signal(tid, cu__signal_number());
     slot->blocked_looks = !blocks ? 0 : is_silent ? slot->blocked_looks + 1 : 1;
 }
 

@@ -10,6 +10,7 @@
 #include <copper/profiler.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -18,6 +19,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -416,6 +419,133 @@ static void forked(void)
     CHECK(c.got > 0);
 }
 
+static bool is_by_perf(const struct cu_pprof *p)
+{
+    return has_comment(p, "# source: perf events");
+}
+
+/* Closes all descriptors but the first three again and again, and opens others, which stay its own. */
+static void *close_from_until_over(void *unused)
+{
+    struct stat null, have;
+    CHECK(stat("/dev/null", &null) == 0);
+    while (!is_over) {
+        int fds[8];
+        for (int i = 0; i < 8; i++) {
+            fds[i] = open("/dev/null", O_RDWR);
+            CHECK(fds[i] >= 0);
+        }
+        burn(100000);
+        for (int i = 0; i < 8; i++) {
+            CHECK(fstat(fds[i], &have) == 0 && have.st_rdev == null.st_rdev);
+            CHECK(fcntl(fds[i], F_GETFD) == 0 && !(fcntl(fds[i], F_GETFL) & O_ASYNC));
+            close(fds[i]);
+        }
+    }
+    return unused;
+}
+
+static int perf_descriptors(void)
+{
+    int n = 0;
+    char path[64], target[64];
+    for (int fd = 0; fd < 256; fd++) {
+        snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(path, target, sizeof target - 1);
+        target[length > 0 ? length : 0] = '\0';
+        n += strstr(target, "perf") != NULL;
+    }
+    return n;
+}
+
+/* Perf events neither take descriptors of the program nor mind what it does with them. */
+static void perf_descriptors_none(void)
+{
+    pthread_t burners[2] = {start(burn_until_over, NULL), start(close_from_until_over, NULL)};
+    struct client c = {.seconds = 1, .hz = 1000};
+    snprintf(c.path, sizeof c.path, "%s.high", file);
+    c.thread = start(be_client, &c);
+    for (int i = 0; i < 20; i++) {
+        CHECK(perf_descriptors() == 0);
+        usleep(20000);
+    }
+    pthread_join(c.thread, NULL);
+    CHECK(c.got > 0);
+    /* the rate comes and goes */
+    for (int i = 0; i < 3; i++) {
+        cu_pprof_free(profile_for(0.05, i % 2 ? 100 : 2000, file));
+    }
+    is_over = true;
+    pthread_join(burners[0], NULL);
+    pthread_join(burners[1], NULL);
+}
+
+static void perf_closed_from(void)
+{
+    pthread_t burner = start(burn_until_over, NULL);
+    struct client c = {.seconds = 1, .hz = 1000};
+    snprintf(c.path, sizeof c.path, "%s.high", file);
+    c.thread = start(be_client, &c);
+    usleep(300000);
+    /* the file of the client's profile is opened when all is over */
+    CHECK(syscall(SYS_close_range, 3U, ~0U, 0U) == 0);
+    pthread_join(c.thread, NULL);
+    is_over = true;
+    pthread_join(burner, NULL);
+    CHECK(c.got > 0);
+}
+
+/* A program that handles SIGURG keeps it, and the profile says what that means. */
+static void perf_signal_taken(void)
+{
+    signal(SIGURG, note_foreign);
+    pthread_t burner = start(burn_until_over, NULL);
+    struct cu_pprof *p = profile_with_samples(0.5, 1000);
+    is_over = true;
+    pthread_join(burner, NULL);
+    CHECK(has_comment(p, "all threads by timers") && has_comment(p, "SIGURG"));
+    CHECK(!is_by_perf(p) && foreign_seen == 0);
+    cu_pprof_free(p);
+}
+
+/* One that takes it in the middle gets none of our signals for long. */
+static void perf_signal_taken_late(void)
+{
+    pthread_t burner = start(burn_until_over, NULL);
+    struct client c = {.seconds = 1, .hz = 1000};
+    snprintf(c.path, sizeof c.path, "%s.high", file);
+    c.thread = start(be_client, &c);
+    usleep(300000);
+    signal(SIGURG, note_foreign);
+    pthread_join(c.thread, NULL);
+    int seen = foreign_seen;
+    burn(200000000);
+    CHECK(foreign_seen == seen);
+    is_over = true;
+    pthread_join(burner, NULL);
+    CHECK(c.got > 0);
+}
+
+/* Whoever calls exec under the highest rate lives on, whatever arrived meanwhile. */
+static void perf_exec(void)
+{
+    for (int i = 0; i < 8; i++) {
+        pid_t child = fork();
+        if (child == 0) {
+            snprintf(file, sizeof file, "/tmp/copper_cpu_cases.%d", (int)getpid());
+            struct client c = {.seconds = 60, .hz = COPPER_CPU_HZ_MAX};
+            snprintf(c.path, sizeof c.path, "%s", file);
+            c.thread = start(be_client, &c);
+            burn(100000000);
+            execlp("sh", "sh", "-c", "i=0; while [ $i -lt 2000 ]; do i=$((i+1)); done", NULL);
+            _exit(1);
+        }
+        int status;
+        CHECK(waitpid(child, &status, 0) == child);
+        CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
 /* Nothing runs before the first profile nor after the last. */
 static void idle(void)
 {
@@ -480,6 +610,11 @@ static const struct {
     {"takeover", takeover},
     {"altstack", altstack},
     {"forked", forked},
+    {"perf_descriptors", perf_descriptors_none},
+    {"perf_closed_from", perf_closed_from},
+    {"perf_signal_taken", perf_signal_taken},
+    {"perf_signal_taken_late", perf_signal_taken_late},
+    {"perf_exec", perf_exec},
     {"idle", idle},
     {"deep", deep},
     {"arguments", arguments},

@@ -6,12 +6,15 @@
  *     cpu_load MODE SECONDS HZ FILE
  *
  * one      one thread burns in three functions, 60:30:10 by the same unit of work
+ * half     one thread burns half of its time in a function of its own and half in system calls; what
+ *          each took by its clock is printed: "user NS, system NS" since the start
  * eight    eight threads burn
  * storm    threads are born, burn 1 to 30 ms of CPU and die
  * sleepy   four threads burn half a millisecond and sleep one
  * blocked  as `one`, beside a thread that blocks every signal and burns
  */
 #include <copper/profiler.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
@@ -64,6 +67,41 @@ static void *burn_until_over(void *unused)
     return unused;
 }
 
+__attribute__((noinline)) static void read_zeros(int fd, char *to, size_t n)
+{
+    for (int i = 0; i < 4; i++) {
+        if (read(fd, to, n) < 0) {
+            perror("read");
+        }
+    }
+}
+
+static atomic_long user_ns, system_ns;
+
+static void *burn_half_until_over(void *unused)
+{
+    static char zeros[1 << 16];
+    char *to = zeros;
+    __asm__ volatile("" : "+r"(to)); /* as for `one` */
+    int fd = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    int64_t before = now_ns(CLOCK_THREAD_CPUTIME_ID);
+    unsigned seed = 1;
+    while (!is_over) {
+        burn_sixty(rand_r(&seed) % 120 * one); /* random, not to keep step with the kernel's tick */
+        int64_t between = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        while (now_ns(CLOCK_THREAD_CPUTIME_ID) - between < between - before) {
+            read_zeros(fd, to, sizeof zeros * (size_t)one);
+        }
+        int64_t after = now_ns(CLOCK_THREAD_CPUTIME_ID);
+        user_ns += between - before;
+        system_ns += after - between;
+        before = after;
+    }
+    close(fd);
+    printf("user %ld, system %ld\n", (long)user_ns, (long)system_ns);
+    return unused;
+}
+
 static void *burn_blocked(void *unused)
 {
     sigset_t all;
@@ -113,6 +151,9 @@ static int start(pthread_t *threads, const char *mode)
     }
     if (strcmp(mode, "blocked") == 0) {
         pthread_create(&threads[n++], NULL, burn_blocked, NULL);
+    }
+    if (strcmp(mode, "half") == 0) {
+        pthread_create(&threads[n++], NULL, burn_half_until_over, NULL);
     }
     while (strcmp(mode, "eight") == 0 && n < 8) {
         pthread_create(&threads[n++], NULL, burn_until_over, NULL);

@@ -2,8 +2,12 @@
 accounts to the process in the same window, within 5 %, and shares are those that the program burns.
 
     cpu_right.py one|eight|storm|sleepy|blocked [SECONDS] [HZ]
+    cpu_right.py rates SECONDS HZ...      each asked for, as whoever runs this and as nobody, of a program at
+                                          user level and of one that is half in system calls: within 3 %
 """
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,8 +24,8 @@ ROUNDS_MAX = 15
 SHARES = {"burn_sixty": 60, "burn_thirty": 30, "burn_ten": 10}
 
 
-def take(mode, seconds, hz, path):
-    process = subprocess.Popen([LOAD, mode, str(seconds), str(hz), path])
+def take(mode, seconds, hz, path, prefix=(), output=None):
+    process = subprocess.Popen([*prefix, LOAD, mode, str(seconds), str(hz), path], stdout=output)
     clock = CpuClock(process.pid)
     try:
         status = process.wait(timeout=seconds + 60)
@@ -69,11 +73,95 @@ def check_blocked(profile, kernel_ns):
     return errors
 
 
+# --- rates above the kernel's tick ---
+RATE_TOLERANCE = 0.03
+RATE_EDGE_NS = 10e6   # a tick at each end of the window
+OWN_SHARE, OWN_NS = 0.2, 50e6 # of the program's CPU time, on the most crowded machine
+RATE_POINTS = 4       # standard errors of a share that is sampled at the tick
+DELIVERED = 0.8       # of what user level should get
+NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
+
+
+def users():
+    """who -> how to run a program as them"""
+    known = {"self": []}
+    can = os.geteuid() == 0 and shutil.which("setpriv") and subprocess.run(
+        [*NOBODY, "test", "-x", LOAD], check=False).returncode == 0
+    return {**known, "nobody": NOBODY} if can else known
+
+
+def number(profile, pattern):
+    found = [re.search(pattern, c) for c in profile.comments]
+    return next((float(f[1]) for f in found if f), None)
+
+
+def check_delivered(profile, hz):
+    """User level gets the rate asked for, or the profile says why not."""
+    tick = number(profile, r"kernel tick (\d+) Hz")
+    if hz <= tick:
+        return []
+    if any(re.match(r"# source: all threads by timers .*perf_event_open: \w", c)
+           for c in profile.comments):
+        return []
+    user = number(profile, r"# source: perf events .* at user level, ([\d.]+) s")
+    used = number(profile, r"# cpu time: ([\d.]+) s")
+    delivered = number(profile, r"delivered ([\d.]+) signals")
+    if user is None:
+        return ["neither perf events nor why not"]
+    expected = hz * user / used
+    print(f"delivered {delivered} signals in a CPU second, {expected:.0f} at user level asked for")
+    return [] if delivered >= DELIVERED * expected else ["too few signals"]
+
+
+def check_half(profile, output):
+    """System calls have the share that the program measured itself."""
+    user, system = map(int, re.search(r"user (\d+), system (\d+)", output).groups())
+    right = system / (user + system)
+    got = profile.cumulative("read_zeros") / profile.total_ns()
+    ticks = profile.total_ns() * number(profile, r"kernel tick (\d+) Hz") / 1e9
+    margin = 0.03 + RATE_POINTS * (right * (1 - right) / max(ticks, 1)) ** 0.5
+    print(f"system calls: {100 * got:.1f} %, should be {100 * right:.1f} +- {100 * margin:.1f}")
+    return [] if abs(got - right) <= margin else ["the share of system calls is off"]
+
+
+def check_rate(who, mode, seconds, hz):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o777)
+        with open(f"{folder}/out", "w+", encoding="utf-8") as output:
+            profile, kernel_ns = take(mode, seconds, hz, f"{folder}/cpu.pb.gz", users()[who], output)
+            output.seek(0)
+            text = output.read()
+    got = profile.total_ns()
+    # the kernel's clock for the process, without threads of the profiler's own
+    right = 1e9 * number(profile, r"# cpu time: ([\d.]+) s by the kernel")
+    print(f"{who} {mode} {hz} Hz: samples {got / 1e9:.3f} s, kernel {right / 1e9:.3f} s: "
+          f"{100 * (got / right - 1):+.2f} %, with the profiler's threads {kernel_ns / 1e9:.3f} s")
+    errors = profile.check() + check_delivered(profile, hz)
+    if abs(got - right) > RATE_TOLERANCE * right + RATE_EDGE_NS:
+        errors.append("the sum is off")
+    if kernel_ns > right * (1 + OWN_SHARE) + OWN_NS:
+        errors.append("the profiler's own threads took too much")
+    if mode == "half":
+        errors += check_half(profile, text)
+    if errors:
+        print("\n".join(profile.comments))
+    return [f"{who} {mode} {hz} Hz: {e}" for e in errors]
+
+
+def rates(seconds, all_hz):
+    errors = [e for hz in all_hz for mode in ("one", "half") for who in users()
+              for e in check_rate(who, mode, seconds, hz)]
+    print("\n".join(errors))
+    return 1 if errors else 0
+
+
 def main():
     if not go_tool():
         print("no go tool")
         return 77
     mode = sys.argv[1]
+    if mode == "rates":
+        return rates(float(sys.argv[2]), [int(hz) for hz in sys.argv[3:]])
     seconds = float(sys.argv[2]) if len(sys.argv) > 2 else 6
     hz = int(sys.argv[3]) if len(sys.argv) > 3 else 100
     with tempfile.TemporaryDirectory() as folder:
