@@ -59,7 +59,8 @@ static struct {
     bool and_all_after;
     uintptr_t lo, hi; /* of the library's code */
     const char *report;
-    long count; /* atomic */
+    long count;       /* atomic */
+    bool is_reported; /* atomic */
     int (*pthread_create)(pthread_t *, const pthread_attr_t *, void *(*)(void *), void *);
     int (*pthread_key_create)(pthread_key_t *, void (*)(void *));
 } f = {.call = CALL_NONE};
@@ -124,8 +125,10 @@ static bool fails(enum call call, const void *from)
     if (n != f.nth && !(f.and_all_after && n > f.nth)) {
         return false;
     }
-    if (n == f.nth) {
+    if (!__atomic_load_n(&f.is_reported, __ATOMIC_ACQUIRE)) {
+        /* each by itself: another's failure may end the process before the first one has said so */
         report();
+        __atomic_store_n(&f.is_reported, true, __ATOMIC_RELEASE);
     }
     errno = calls[call].error;
     return true;
