@@ -33,6 +33,7 @@
 #include "futex.h"
 #include "lock.h"
 #include "report.h"
+#include "sanitize.h"
 #include "schedule.h"
 
 #define LOOK_EVERY_NS (200 * COPPER_US)
@@ -186,6 +187,7 @@ static void get_events(struct cu__polled *out, int64_t ns)
     if (unlikely(n < 0 && errno != EINTR)) {
         break_down(errno);
     }
+    cu__tsan_take_signals();
     errno = saved;
 }
 

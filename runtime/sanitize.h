@@ -34,4 +34,15 @@
 #include <sanitizer/tsan_interface.h>
 #endif
 
+/* ThreadSanitizer keeps a signal back until its thread returns from a function that it intercepts. A
+ * raw system call is none, and one that waits for ever is restarted: those end early from time to
+ * time, for this call. */
+#if COPPER_WITH_TSAN
+#include <unistd.h>
+#define COPPER_TSAN_PATIENCE_NS 100000000
+#define cu__tsan_take_signals() usleep(0)
+#else
+#define cu__tsan_take_signals() ((void)0)
+#endif
+
 #endif

@@ -138,16 +138,10 @@ def sizes():
             expect(f"{name} has {lines} lines", lines < 100, "")
 
 
-def has_thread_sanitizer():
-    with open(f"{BUILD}/CMakeCache.txt", encoding="utf-8") as cache:
-        return re.search(r"^COPPER_SANITIZE:\w+=thread$", cache.read(), re.M) is not None
-
-
 hello()
 workers()
 fetch()
-if not has_thread_sanitizer(): # it keeps the signal that ends the server from threads that wait
-    echo()
+echo()
 pipeline()
 serving("pipeline", "stderr", "--stay", COPPER_HTTP="127.0.0.1:0")
 serving("profile_me", "stdout", "30")

@@ -24,6 +24,8 @@ const char *__lsan_default_options(void)
     return "detect_leaks=0";
 }
 
+#define PATIENCE_NS (30 * COPPER_SEC) /* on a crowded machine; all but sleepers settle at once */
+
 /* Runs a kernel in a coroutine of a scope and waits for its end; what is left afterwards. */
 struct run {
     void (*kernel)(void);
@@ -37,9 +39,9 @@ static __attribute__((noinline)) void run_kernel(void *arg)
     cu_chan_close(run->is_over);
 }
 
-static struct cu_leak_report *left_by(void (*kernel)(void))
+static struct cu_leak_report *left_by(void (*kernel)(void), int64_t timeout_ns)
 {
-    const struct cu_leak_options quiet = {.size = sizeof quiet, .timeout_ns = COPPER_SEC, .fd = -1};
+    const struct cu_leak_options quiet = {.size = sizeof quiet, .timeout_ns = timeout_ns, .fd = -1};
     struct run run = {kernel, cu_chan_new(0, 0)};
     struct cu_leak_report *report;
     cu_leak_scope *scope = cu_leak_scope_begin("pattern");
@@ -56,7 +58,7 @@ static struct cu_leak_report *left_by(void (*kernel)(void))
 
 static void expect_clean(void (*kernel)(void))
 {
-    struct cu_leak_report *report = left_by(kernel);
+    struct cu_leak_report *report = left_by(kernel, PATIENCE_NS);
     if (report != NULL)
         cu_leak_report_print(report, "expected nothing", NULL);
     assert_null(report);
@@ -66,7 +68,7 @@ static void expect_clean(void (*kernel)(void))
 static struct cu_leak_group expect_group(void (*kernel)(void), uint64_t count,
                                          enum cu_wait_reason reason, const char *top)
 {
-    struct cu_leak_report *report = left_by(kernel);
+    struct cu_leak_report *report = left_by(kernel, PATIENCE_NS);
     assert_non_null(report);
     if (report->ngroups != 1 || report->count != count)
         cu_leak_report_print(report, "expected one group", NULL);
@@ -347,7 +349,7 @@ static void crossed_locks(void)
 static void test_crossed_locks(void **state)
 {
     (void)state;
-    struct cu_leak_report *report = left_by(crossed_locks);
+    struct cu_leak_report *report = left_by(crossed_locks, PATIENCE_NS);
     assert_non_null(report);
     assert_int_equal(report->ngroups, 2);
     assert_int_equal(report->stranded, 2);
@@ -397,7 +399,7 @@ static void test_wait_groups(void **state)
     assert_int_equal(g.object.kind, COPPER_OBJECT_WG);
     assert_int_equal(g.object.count, 1);
 
-    struct cu_leak_report *report = left_by(mixed);
+    struct cu_leak_report *report = left_by(mixed, PATIENCE_NS);
     assert_non_null(report);
     assert_int_equal(report->ngroups, 2);
     for (size_t i = 0; i < 2; i++) {
@@ -434,7 +436,7 @@ static void deep_stack(void)
 static void test_stack(void **state)
 {
     (void)state;
-    struct cu_leak_report *report = left_by(deep_stack);
+    struct cu_leak_report *report = left_by(deep_stack, PATIENCE_NS);
     assert_non_null(report);
     const struct cu_leak_group *g = &report->groups[0];
     size_t deeps = 0;
@@ -509,7 +511,7 @@ static void sleeps_on(void)
 static void test_sleeping(void **state)
 {
     (void)state;
-    struct cu_leak_report *report = left_by(sleeps_on);
+    struct cu_leak_report *report = left_by(sleeps_on, COPPER_SEC / 2);
     assert_non_null(report);
     assert_int_equal(report->count, 1);
     assert_int_equal(report->stranded, 0);
