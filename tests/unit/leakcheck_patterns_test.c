@@ -269,37 +269,35 @@ static void double_lock(void)
         cu_go(lock_twice, NULL);
 }
 
-static cu_mutex shared;
+/* Two, because those who wait for the first do so to the end. */
+static cu_mutex abandoned, passed_on;
 
 static void lock_and_leave(void *unused)
 {
     (void)unused;
-    cu_mutex_lock(&shared);
+    cu_mutex_lock(&abandoned);
 }
 
-static void lock_shared(void *unused)
+static void lock_shared(void *mutex)
 {
-    (void)unused;
-    cu_mutex_lock(&shared);
-    cu_mutex_unlock(&shared);
+    cu_mutex_lock(mutex);
+    cu_mutex_unlock(mutex);
 }
 
 static void owner_has_ended(void)
 {
     cu_wg wg = {0};
-    memset(&shared, 0, sizeof shared);
     cu_wg_go(&wg, lock_and_leave, NULL);
     cu_wg_wait(&wg);
     for (int i = 0; i < 3; i++)
-        cu_go(lock_shared, NULL);
+        cu_go(lock_shared, &abandoned);
 }
 
 static void lock_in_turn(void)
 {
     cu_wg wg = {0};
-    memset(&shared, 0, sizeof shared);
     for (int i = 0; i < 50; i++)
-        cu_wg_go(&wg, lock_shared, NULL);
+        cu_wg_go(&wg, lock_shared, &passed_on);
     cu_wg_wait(&wg);
 }
 
@@ -311,7 +309,7 @@ static void test_locks(void **state)
     assert_true(g.has_many_objects);
     g = expect_group(owner_has_ended, 3, COPPER_WAIT_MUTEX_LOCK, "lock_shared");
     assert_false(g.has_many_objects);
-    assert_ptr_equal(g.object.address, &shared);
+    assert_ptr_equal(g.object.address, &abandoned);
     expect_clean(lock_in_turn);
 }
 
