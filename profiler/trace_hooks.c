@@ -195,10 +195,6 @@ static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
     if (!s) {
         return;
     }
-    int64_t limit = atomic_load_explicit(&cu__trace_delay_limit_ns, memory_order_relaxed);
-    if (limit && resume->ready_ns && now - resume->ready_ns > limit) {
-        note_delay(resume->g, now - resume->ready_ns);
-    }
     tell_labels(s, now, resume);
     uint64_t args[] = {(uint64_t)(uintptr_t)resume->entry, (uint64_t)(uintptr_t)resume->site};
     put(s,
@@ -208,6 +204,11 @@ static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
                                    .reason = (uint8_t)resume->cause,
                                    .p = (int16_t)resume->p},
         args, resume->regs.pc == 0 ? 2 : 0);
+    /* after the record, so that who takes the delay finds it */
+    int64_t limit = atomic_load_explicit(&cu__trace_delay_limit_ns, memory_order_relaxed);
+    if (limit && resume->ready_ns && now - resume->ready_ns > limit) {
+        note_delay(resume->g, now - resume->ready_ns);
+    }
 }
 
 static void on_parked(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reason reason,

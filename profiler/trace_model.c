@@ -76,6 +76,8 @@ struct cu__model {
     struct cu__model_m nobody; /* the stream of no thread */
     struct cu__model_m *self;  /* the writer's own thread: what nobody did happens there */
     struct cu__wire_batch tables, samples;
+    const struct cu__model_m *last_m; /* whose event was written last, and when, in units */
+    uint64_t last_unit;
     struct cu__model_stats stats;
     bool is_failed;
 };
@@ -227,6 +229,17 @@ struct cu__model_m *cu__model_thread(struct cu__model *model, int32_t tid)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
+/* Events of different threads never have the same time: Go's reader, when the event that it looks at
+ * first must wait, does not try all others of that time where there are many threads. */
+static int64_t time_for(struct cu__model *model, const struct cu__model_m *m)
+{
+    uint64_t unit = cu__wire_time(model->now_ns);
+    uint64_t least = model->last_unit + (m != model->last_m);
+    model->last_m = m;
+    model->last_unit = unit > least ? unit : least;
+    return (int64_t)(model->last_unit * COPPER_WIRE_UNIT_NS);
+}
+
 static void write_event(struct cu__model *model, struct cu__model_m *m, enum cu__wire_type type,
                         const uint64_t *args, unsigned nargs)
 {
@@ -240,7 +253,7 @@ static void write_event(struct cu__model *model, struct cu__model_m *m, enum cu_
         m->batch->n = 0;
         m->batch->last = 0;
     }
-    cu__wire_event(&model->wire, m->batch, model->now_ns, type, args, nargs);
+    cu__wire_event(&model->wire, m->batch, time_for(model, m), type, args, nargs);
 }
 
 #define WRITE(model, m, type, ...)                                                                 \

@@ -529,14 +529,18 @@ static void wait_a_round(void)
 }
 
 /* Called with the lock, which is given back meanwhile. */
-static void look_for_delays(void)
+static void look_for_delays(struct heads *heads)
 {
     static struct cu__blob *blobs[COPPER_FLIGHT_BLOBS];
     int64_t g, delay_ns = cu__trace_delay_take(&g);
     if (delay_ns == 0 || !flight.late || flight.keep_ns == 0) {
         return;
     }
-    cut(cuts_wanted);
+    uint64_t wanted = cuts_wanted;
+    pthread_mutex_unlock(&lock);
+    drain(heads); /* the end of the delay may have come after the last look */
+    pthread_mutex_lock(&lock);
+    cut(wanted);
     unsigned n = share_flight(blobs, COPPER_FLIGHT_BLOBS);
     cu__flight_late *late = flight.late;
     pthread_mutex_unlock(&lock);
@@ -568,7 +572,7 @@ static void record(struct heads *heads)
         if (is_wanted_now || is_long) {
             cut(wanted);
         }
-        look_for_delays();
+        look_for_delays(heads);
         if (is_wanted() && !is_cut_wanted()) {
             wait_a_round();
         }

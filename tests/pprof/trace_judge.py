@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the trace tests share: `go tool trace` as the judge, and what it says parsed."""
 import collections
+import functools
 import os
 import re
 import shutil
@@ -32,6 +33,15 @@ def require_go():
     return version
 
 
+@functools.cache
+def tool():
+    """The command that is `go tool trace`: the program itself where that is known, as `go` takes longer to
+    find it than it takes."""
+    subprocess.run([GO, "tool", "trace", "-h"], capture_output=True)  # builds it, since 1.25
+    said = subprocess.run([GO, "tool", "-n", "trace"], capture_output=True, text=True).stdout.strip()
+    return [said] if os.access(said, os.X_OK) else [GO, "tool", "trace"]
+
+
 def new_folder():
     return tempfile.TemporaryDirectory(prefix="copper-trace-")
 
@@ -53,7 +63,7 @@ def counts_in(text):
 
 
 def go_trace(*arguments, timeout=120):
-    return subprocess.run([GO, "tool", "trace", *arguments], capture_output=True, timeout=timeout)
+    return subprocess.run([*tool(), *arguments], capture_output=True, timeout=timeout)
 
 
 class Parsed:
@@ -71,7 +81,8 @@ class Parsed:
         self.status = done.returncode
         g = None
         for line in done.stdout.decode(errors="replace").splitlines():
-            event = re.match(r"M=(-?\d+) P=(-?\d+) G=(-?\d+) (\w+) Time=(\d+)(.*)", line)
+            event = line[:2] == "M=" and re.match(
+                r"M=(-?\d+) P=(-?\d+) G=(-?\d+) (\w+) Time=(\d+)(.*)", line)
             if event:
                 self.kinds[event.group(4)] += 1
                 self.lines.append(line)
@@ -92,6 +103,36 @@ class Parsed:
 
     def is_accepted(self):
         return self.status == 0 and not self.error
+
+
+    def durations(self):
+        """What coroutines waited, ns, by what the tool calls its profiles: our own reading. Of states that
+        ended in the trace; what came before a coroutine's first run there is not counted, as by the tool."""
+        since, sums, have_run = {}, collections.Counter(), set()
+        for line in self.lines:
+            change = re.search(r'Time=(\d+) GoID=(\d+) (\w+)->(\w+) Reason="(.*)"', line)
+            if not change:
+                continue
+            now, g, was, to, reason = int(change.group(1)), *change.group(2, 3, 4, 5)
+            began, kind = since.pop(g, (0, None))
+            if kind and was != to:
+                sums[kind] += now - began
+            elif kind:
+                since[g] = (began, kind)  # told again at the beginning of a generation
+            if to == "Running":
+                have_run.add(g)
+            kind = {"Runnable": "sched", "Syscall": "syscall"}.get(to)
+            if to == "Waiting":
+                kind = ("net" if reason == "network" else
+                        "sync" if re.search("chan|sync|select", reason) else None)
+            if kind and g in have_run and was != to:
+                since[g] = (now, kind)
+        return sums
+
+
+def can_tool(kind, version):
+    """Is this version's own profile right? Before 1.26 it overlooks what ends without a stack."""
+    return version >= (1, 26) or kind in ("sync", "net")
 
 
 def judge(path, what):
@@ -126,10 +167,10 @@ def views_answer(path, what):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    tool = subprocess.Popen([GO, "tool", "trace", "-http=127.0.0.1:%d" % port, path],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
-                            start_new_session=True,
-                            env=dict(os.environ, BROWSER="true", DISPLAY=""))
+    server = subprocess.Popen([*tool(), "-http=127.0.0.1:%d" % port, path],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                              start_new_session=True,
+                              env=dict(os.environ, BROWSER="true", DISPLAY=""))
     try:
         url = "http://127.0.0.1:%d" % port
         for _ in range(300):
@@ -137,7 +178,7 @@ def views_answer(path, what):
                 urllib.request.urlopen(url, timeout=60).read()
                 break
             except OSError:
-                if tool.poll() is not None:
+                if server.poll() is not None:
                     break
                 time.sleep(0.1)
         # raw: the profile itself, for which the tool needs no graphviz
@@ -150,9 +191,9 @@ def views_answer(path, what):
                 check(answer.status == 200 and body, "%s: view %s is empty" % (what, view))
             except OSError as e:
                 check(False, "%s: view %s: %s" % (what, view, e))
-        check(tool.poll() is None, "%s: the tool died over it" % what)
+        check(server.poll() is None, "%s: the tool died over it" % what)
     finally:
-        # go runs the tool as a child, which would outlive it
-        os.killpg(tool.pid, signal.SIGKILL)
-        tool.wait()
-        tool.stderr.close()
+        # where go runs the tool, as a child, that would outlive it
+        os.killpg(server.pid, signal.SIGKILL)
+        server.wait()
+        server.stderr.close()

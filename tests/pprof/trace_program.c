@@ -10,6 +10,8 @@
  *     many       NUMBER coroutines that are parked when the trace begins
  *     hog        coroutines that run when the trace begins and do not stop for a while
  *     blocks     waits of known length; what the program measured is printed
+ *     waits      waits, calls and delays, told to the block and schedule profiles too, which it
+ *                serves until its input ends
  *     tasks      tasks, regions and logs, misused ones too
  *     calls      parks, spawns and logs in the middle of announced calls
  *     skynet     a tree of NUMBER leaves, as fast as the machine can
@@ -23,6 +25,7 @@
 #include <copper/go.h>
 #include <copper/hooks.h>
 #include <copper/inspect.h>
+#include <copper/io.h>
 #include <copper/label.h>
 #include <copper/profiler.h>
 #include <copper/sync.h>
@@ -440,6 +443,129 @@ static int run_blocks(void *unused)
     return 0;
 }
 
+/* ---- waits ----------------------------------------------------------------------------------- */
+
+static cu_chan *gate, *numbers;
+static cu_mutex waited_for;
+static int wire[2];
+
+/* Behind it all have run once in the trace: the tool leaves out what a coroutine waited before. */
+static void pass_gate(void)
+{
+    cu_recv(gate, NULL);
+    cu_sleep(2 * COPPER_MS);
+}
+
+static void hold_in_turn(void *unused)
+{
+    (void)unused;
+    pass_gate();
+    for (int i = 0; i < 6; i++) {
+        cu_mutex_lock(&waited_for);
+        cu_sleep(15 * COPPER_MS);
+        cu_mutex_unlock(&waited_for);
+        cu_yield();
+    }
+}
+
+static void tell_numbers(void *unused)
+{
+    (void)unused;
+    pass_gate();
+    for (int i = 0; i < 10; i++) {
+        cu_sleep(10 * COPPER_MS);
+        cu_send(numbers, &i);
+        cu_write(wire[1], "x", 1);
+    }
+}
+
+static void take_numbers(void *unused)
+{
+    (void)unused;
+    pass_gate();
+    for (int i = 0, number_told; i < 10; i++) {
+        cu_recv(numbers, &number_told);
+    }
+}
+
+static void read_bytes(void *unused)
+{
+    char byte;
+    (void)unused;
+    pass_gate();
+    for (int i = 0; i < 10; i++) {
+        cu_read(wire[0], &byte, 1);
+    }
+}
+
+static void make_calls(void *unused)
+{
+    (void)unused;
+    pass_gate();
+    for (int i = 0; i < 10; i++) {
+        cu_syscall_enter();
+        usleep(3000);
+        cu_syscall_exit();
+        cu_blocking(short_call, (void *)(uintptr_t)3000);
+        cu_sleep(COPPER_MS);
+    }
+}
+
+static void delay_others(void *unused)
+{
+    (void)unused;
+    pass_gate();
+    for (int i = 0; i < 10; i++) {
+        burn(8 * COPPER_MS);
+        cu_sleep(COPPER_MS);
+    }
+}
+
+static int run_waits(void *unused)
+{
+    (void)unused;
+    static void (*const workers[])(void *) = {hold_in_turn, hold_in_turn, tell_numbers, take_numbers,
+                                              read_bytes,   make_calls,   delay_others};
+    struct cu_trace *trace;
+    cu_wg wg = {0};
+    gate = cu_chan_new(1, 0);
+    numbers = cu_chan_new(sizeof(int), 0);
+    if (pipe(wire) != 0 || (!cu_pprof_address() && cu_pprof_serve("127.0.0.1:0") != 0)) {
+        return 1;
+    }
+    for (size_t i = 0; i < sizeof(workers) / sizeof(workers[0]); i++) {
+        cu_wg_go(&wg, workers[i], NULL);
+    }
+    cu_sleep(20 * COPPER_MS); /* all are at the gate, so that none is new in the trace */
+    start_trace(path, &trace);
+    if (cu_profile_block_rate(1) || cu_profile_schedule_rate(1)) {
+        return 1;
+    }
+    cu_chan_close(gate);
+    cu_wg_wait(&wg);
+    cu_profile_block_rate(0);
+    cu_profile_schedule_rate(0);
+    stop_trace(trace);
+    cu_chan_unref(gate);
+    cu_chan_unref(numbers);
+    return 0;
+}
+
+static int do_waits(void)
+{
+    char byte;
+    int err = cu_run(run_waits, NULL);
+    if (!err) {
+        puts(cu_pprof_address());
+        fflush(stdout);
+        while (read(STDIN_FILENO, &byte, 1) > 0) {
+        }
+    }
+    return err;
+}
+
+/* ---- annotations ----------------------------------------------------------------------------- */
+
 static void handle(void *arg)
 {
     uint64_t task = *(uint64_t *)arg;
@@ -605,20 +731,19 @@ static int do_serve(void)
     _exit(0);
 }
 
-static void tick(void *unused)
+static void take_late(void *c)
 {
-    (void)unused;
-    for (int i = 0; i < 100; i++) {
-        cu_sleep(2 * COPPER_MS);
+    for (int i = 0, value; i < 10; i++) {
+        cu_recv(c, &value);
     }
 }
 
-static void hold_p(void *unused)
+static void hold_p(void *c)
 {
-    (void)unused;
     for (int i = 0; i < 10; i++) {
+        cu_sleep(COPPER_MS); /* the other parks */
+        cu_send(c, &i);
         burn(60 * COPPER_MS);
-        cu_sleep(COPPER_MS);
     }
 }
 
@@ -626,9 +751,11 @@ static int run_late(void *unused)
 {
     (void)unused;
     cu_wg wg = {0};
-    cu_wg_go(&wg, tick, NULL);
-    cu_wg_go(&wg, hold_p, NULL);
+    cu_chan *c = cu_chan_new(sizeof(int), 10);
+    cu_wg_go(&wg, take_late, c);
+    cu_wg_go(&wg, hold_p, c);
     cu_wg_wait(&wg);
+    cu_chan_unref(c);
     int err = strcmp(path, "-") == 0 ? 0 : cu_flight_write(path);
     if (err) {
         die("cu_flight_write", err);
@@ -657,6 +784,9 @@ int main(int argc, char **argv)
     }
     if (strcmp(what, "middle") == 0) {
         return do_middle();
+    }
+    if (strcmp(what, "waits") == 0) {
+        return do_waits();
     }
     if (strcmp(what, "serve") == 0) {
         return do_serve();

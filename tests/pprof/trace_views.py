@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Known programs: what their traces show in go tool trace, over HTTP and from the flight recorder, and
 that every view of the tool answers."""
+import collections
 import concurrent.futures
 import glob
 import os
@@ -9,9 +10,9 @@ import subprocess
 import sys
 import time
 
-from trace_judge import (BUILD, check, counts_in, finish, judge, new_folder, profile_total,
+from trace_judge import (BUILD, can_tool, check, counts_in, finish, judge, new_folder, profile_total,
                          program, require_go, run, views_answer)
-from http_support import Server
+from http_support import Pprof, Raw, Server
 
 HEADER = b"go 1.22 trace\0\0\0"
 
@@ -43,6 +44,32 @@ def blocks(folder, version):
         ready, _ = profile_total(folder + "/t", "sched")
         check(ready > 0, "blocks: -pprof=sched is empty")
     views_answer(folder + "/t", "blocks")
+
+
+def profiles(folder, version):
+    """The tool's profiles of a trace, our own reading of it, and our own profiles say the same."""
+    for handoff in "01":
+        env = {"COPPER_MAXPROCS": "1", "COPPER_HANDOFF": handoff}
+        with Server(program("trace_program"), "waits", folder + "/t", env=env) as s, Pprof() as pprof:
+            block = Raw(pprof.clean("-raw", s.url + "/block"))
+            schedule = Raw(pprof.clean("-raw", s.url + "/schedule"))
+        ours = collections.Counter(sched=sum(values[1] for values, _ in schedule.samples))
+        for (values, _), labels in zip(block.samples, block.labels):
+            reason = labels["reason"]
+            kind = {"IO wait": "net", "syscall": "syscall", "sleep": None}.get(reason, "sync")
+            ours[kind] += values[1]
+        read = judge(folder + "/t", "profiles").durations()
+        for kind in ("sync", "net", "syscall", "sched"):
+            if kind == "syscall" and handoff == "1":
+                continue  # in the trace also those whose P was taken without a call
+            said = [("our reading", read[kind])]
+            if can_tool(kind, version):
+                said.append(("-pprof=" + kind, profile_total(folder + "/t", kind)[0]))
+            for who, ns in said:
+                print("profiles, hand-off %s: %s: %s %.2f ms, our profile %.2f ms" % (
+                    handoff, kind, who, ns / 1e6, ours[kind] / 1e6))
+                check(ours[kind] > 10e6 and abs(ns - ours[kind]) < 0.1 * ours[kind],
+                      "profiles: %s: %s %d, our profile %d" % (kind, who, ns, ours[kind]))
 
 
 def tasks(folder, _):
@@ -211,13 +238,14 @@ def demo(folder, _):
 
 def skynet(folder, _):
     """Faster than any recorder: whatever is lost, what is written is valid."""
-    out, _ = run("skynet", folder + "/t", 100000)
+    out, _ = run("skynet", folder + "/t", 100000, env={"COPPER_HANDOFF": "1"})
     counted = counts_in(out)
     parsed = judge(folder + "/t", "skynet")
     print("skynet: %s" % counted)
     if counted["lost"] == 0:
         check(parsed.transitions["NotExist", "Runnable"] == 111111, "skynet: %s" % parsed.transitions)
         check(counted["mended"] == 0, "skynet: nothing is made up")
+    views_answer(folder + "/t", "skynet")
 
 
 def lossy(folder, _):
@@ -233,7 +261,7 @@ def lossy(folder, _):
 
 def main():
     version = require_go()
-    parts = [blocks, tasks, calls, running_at_start, many, flight, over_http, demo, skynet, lossy]
+    parts = [blocks, profiles, tasks, calls, running_at_start, many, flight, over_http, demo, skynet, lossy]
     wanted = sys.argv[1:]
     for part in parts:
         if not wanted or part.__name__ in wanted:
