@@ -30,6 +30,18 @@ is_set:
     return true;
 }
 
+/* The first word of the thread-local cu__tls (tls.c), of the thread that executes this. One asm, so
+ * that no compiler can keep the address, or the word, across a call that changes threads. */
+__attribute__((always_inline)) static inline void *cu__tls_word(void)
+{
+    void *word;
+    __asm__ volatile("movq cu__tls@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+                     : "=r"(word)
+                     :
+                     : "memory");
+    return word;
+}
+
 /* Asks valgrind for something: a sequence of instructions that does nothing on a processor. What it
  * answers; `otherwise` when it is not there. */
 static inline uint64_t cu__valgrind(uint64_t request, uint64_t first, uint64_t second,

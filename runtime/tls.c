@@ -4,18 +4,18 @@
  */
 #include "tls.h"
 
-#define INITIAL_EXEC __attribute__((tls_model("initial-exec")))
 /* Neither inlined nor looked into: the empty asm keeps the result from being thought constant. */
 #define ACCESSOR noinline
 #define OPAQUE() __asm__ volatile("" ::: "memory")
 
-static INITIAL_EXEC __thread struct {
+/* The asm in arch.h knows its name, and that m comes first. */
+hidden __thread struct {
     struct cu__m *m;
     const struct cu_labels *labels; /* plain threads */
     struct cu__scope *scope;        /* plain threads */
-} tls;
+} cu__tls __attribute__((used, tls_model("initial-exec")));
 
-INITIAL_EXEC __thread unsigned char cu_safe_point_asked;
+__attribute__((tls_model("initial-exec"))) __thread unsigned char cu_safe_point_asked;
 
 ACCESSOR unsigned char *cu__safe_point_asked(void)
 {
@@ -23,45 +23,32 @@ ACCESSOR unsigned char *cu__safe_point_asked(void)
     return &cu_safe_point_asked;
 }
 
-ACCESSOR struct cu__m *cu__m(void)
-{
-    OPAQUE();
-    return tls.m;
-}
-
-ACCESSOR struct cu__g *cu__g_self(void)
-{
-    OPAQUE();
-    struct cu__m *m = tls.m;
-    return m ? m->g : NULL;
-}
-
 ACCESSOR void cu__m_set(struct cu__m *m)
 {
     OPAQUE();
-    tls.m = m;
+    cu__tls.m = m;
 }
 
 ACCESSOR const struct cu_labels *cu__thread_labels(void)
 {
     OPAQUE();
-    return tls.labels;
+    return cu__tls.labels;
 }
 
 ACCESSOR void cu__thread_labels_set(const struct cu_labels *labels)
 {
     OPAQUE();
-    tls.labels = labels;
+    cu__tls.labels = labels;
 }
 
 ACCESSOR struct cu__scope *cu__thread_scope(void)
 {
     OPAQUE();
-    return tls.scope;
+    return cu__tls.scope;
 }
 
 ACCESSOR void cu__thread_scope_set(struct cu__scope *scope)
 {
     OPAQUE();
-    tls.scope = scope;
+    cu__tls.scope = scope;
 }

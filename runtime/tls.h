@@ -3,20 +3,29 @@
  * Purpose: the runtime's thread-locals.
  *
  * Design: one structure, in the initial-exec model, so that a signal handler may read it (nothing
- * is ever allocated by the access). It is reached only through functions that are never inlined:
- * after a park a coroutine may be on another thread, and a compiler that saw through them would
- * keep using the old thread's address.
+ * is ever allocated by the access). After a park a coroutine may be on another thread, and a
+ * compiler that knew of a thread-local would keep using the old thread's address. So C never sees
+ * it but in tls.c: what every primitive asks for, the worker, is read by an asm that finds address
+ * and value in one go (arch.h), and the rest through functions that are never inlined.
  */
 #ifndef COPPER_RUNTIME_TLS_H
 #define COPPER_RUNTIME_TLS_H
 
+#include "arch.h"
 #include "types.h"
 
 /* The calling worker; NULL on a plain thread. */
-struct cu__m *cu__m(void);
+static inline struct cu__m *cu__m(void)
+{
+    return cu__tls_word();
+}
 /* The calling coroutine; NULL on a plain thread. (The scheduler's own stack calls no public door.)
  */
-struct cu__g *cu__g_self(void);
+static inline struct cu__g *cu__g_self(void)
+{
+    struct cu__m *m = cu__m();
+    return m ? m->g : NULL;
+}
 void cu__m_set(struct cu__m *m);
 
 /* any: atomic; not 0: sysmon wants the calling thread's coroutine to give way (preempt.c). Seen by
