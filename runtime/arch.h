@@ -19,6 +19,13 @@ static inline void cu__cpu_relax(void)
     __builtin_ia32_pause();
 }
 
+/* Asks for the line at an address that is about to be written, from whichever processor has it. Any
+ * address will do. Processors that do not know the instruction pass over it. */
+static inline void cu__prefetch_to_write(uintptr_t address)
+{
+    __asm__ volatile("prefetchw (%0)" : : "r"(address));
+}
+
 /* Whether a bit of *word is set, in one test and one branch: compilers load an atomic word first.
  * The load is relaxed. */
 __attribute__((always_inline)) static inline bool cu__bit_is_set(const uint32_t *word,

@@ -94,6 +94,7 @@ struct cu__g *cu__registry_take(struct cu__p *p, int *error)
         g = p->free_gs;
         p->free_gs = g->next;
         p->free_gs_count--;
+        cu__g_prefetch(p->free_gs);
     } else {
         cu__lock_take(&registry.lock);
         g = pop_free(error);

@@ -56,6 +56,7 @@ static inline struct cu__g *cu__runq_get(struct cu__p *p)
     while (head != tail) {
         struct cu__g *g = load_relaxed(&p->ring[head % COPPER_RUNQ_SIZE]);
         if (cas_seq(&p->head, &head, head + 1)) {
+            cu__g_prefetch(load_relaxed(&p->ring[(head + 1) % COPPER_RUNQ_SIZE]));
             return g;
         }
     }

@@ -48,6 +48,7 @@
 #include <copper/label.h>
 #include <pthread.h>
 
+#include "arch.h"
 #include "base.h"
 #include "lock.h"
 #include "switch.h"
@@ -181,6 +182,16 @@ struct cu__g {
     cu_id waker;                         /* owner; the same */
     uint32_t noted_serial;               /* owner; the same */
 };
+
+/* Asks for the lines that a coroutine touches from start to end, for who will soon run or make g.
+ * They are on their way while the one before it is seen to, instead of one after the other. Any
+ * pointer will do. */
+static inline void cu__g_prefetch(const struct cu__g *g)
+{
+    for (size_t line = 0; line < offsetof(struct cu__g, race); line += 64) {
+        cu__prefetch_to_write((uintptr_t)g + line);
+    }
+}
 
 /* What to do with the G that was just left, once its stack is no longer in use. */
 enum cu__after_kind {

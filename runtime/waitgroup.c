@@ -11,6 +11,7 @@
 #include <copper/sync.h>
 #include <errno.h>
 
+#include "arch.h"
 #include "report.h"
 #include "schedule.h"
 #include "spawn.h"
@@ -60,9 +61,22 @@ static noinline void add_slowly(struct cu__wg *wg, int64_t n)
     cu__chain_wake(&chain);
 }
 
+/* Upwards nothing can follow: one instruction, and one trip of a line that others count in too. */
+static inline void add_up(struct cu__wg *wg, int64_t n)
+{
+    uint64_t word = add_seq(&wg->word, (uint64_t)n << COUNT_SHIFT);
+    (void)added(wg, word, n);
+}
+
 void cu_wg_add(cu_wg *public, int64_t n)
 {
     struct cu__wg *wg = inside(public);
+    if (n > 0 && n <= INT32_MAX) {
+        add_up(wg, n);
+        return;
+    }
+    /* else the load fetches the line once, and the compare-and-swap again */
+    cu__prefetch_to_write((uintptr_t)&wg->word);
     uint64_t word = load_relaxed(&wg->word), wanted;
     do {
         wanted = added(wg, word, n);

@@ -242,6 +242,7 @@ void cu__chain_wake(struct cu__chain *chain)
 #undef cas_seq
 #undef cas_acquire
 #undef cas_release
+#undef add_seq
 #define load_relaxed(p)     (touch(p), *(p))
 #define load_acquire(p)     (touch(p), *(p))
 #define store_relaxed(p, v) (touch(p), (void)(*(p) = (v)))
@@ -256,6 +257,13 @@ void cu__chain_wake(struct cu__chain *chain)
             *(expected) = *(p);                                                                    \
         }                                                                                          \
         cas_is_equal;                                                                              \
+    })
+#define add_seq(p, v)                                                                              \
+    __extension__({                                                                                \
+        touch(p);                                                                                  \
+        __typeof__(*(p)) add_old = *(p);                                                           \
+        *(p) = add_old + (v);                                                                      \
+        add_old;                                                                                   \
     })
 #define cas_seq       explore_cas
 #define cas_acquire   explore_cas
