@@ -42,7 +42,11 @@
  *
  * A runnext is stolen only from a P that did not switch since the thief last looked, some
  * microseconds ago: normally its P runs it at once, with warm data; but if what runs there does not
- * stop, it must not wait.
+ * stop, it must not wait. In the same way a few coroutines in a ring are left alone while their P,
+ * at the pace it had since the last look, will have run them by the next: where coroutines hand
+ * each other values, moving one to another processor costs more than it does in its turn. Before
+ * the thief goes to sleep it takes what is there, so coroutines that only yield to each other get
+ * apart too.
  */
 #include "schedule.h"
 
@@ -58,6 +62,7 @@
 
 #define SPIN_ROUNDS   10u
 #define SPIN_PAUSE_NS 3000              /* between rounds; also how long a runnext is left alone */
+#define FEW           8u                /* coroutines that may be left to their P */
 #define SURPLUS_NS    (10 * COPPER_SEC) /* how long more threads rest than there are P */
 
 void cu__wake_keeper(int64_t deadline_ns)
@@ -114,16 +119,31 @@ static uint64_t next_random(struct cu__p *p)
 
 /* What a thief remembers of each victim from one round to the next. */
 struct seen {
+    bool is_known;
     uint32_t tick;
     struct cu__g *runnext;
 };
 
-static struct cu__g *steal_from(struct cu__p *p, struct cu__p *victim, struct seen *seen)
+/* Whether what is in the victim's ring is little and will be gone by the next round, going by what
+ * it ran since the last one. */
+static bool will_be_gone(const struct cu__p *victim, const struct seen *seen, uint32_t tick)
+{
+    uint32_t pace = seen->is_known ? tick - seen->tick : FEW;
+    uint32_t length = load_relaxed(&victim->tail) - load_relaxed(&victim->head);
+    return length <= (pace < FEW ? pace : FEW);
+}
+
+static struct cu__g *steal_from(struct cu__p *p, struct cu__p *victim, struct seen *seen,
+                                bool is_last)
 {
     uint32_t tick = load_relaxed(&victim->tick), count = 0;
     struct cu__g *runnext = load_relaxed(&victim->runnext);
     bool is_stuck = runnext && seen->runnext == runnext && seen->tick == tick;
-    *seen = (struct seen){tick, runnext};
+    bool is_left = !is_last && will_be_gone(victim, seen, tick);
+    *seen = (struct seen){true, tick, runnext};
+    if (is_left && !is_stuck) {
+        return NULL;
+    }
     struct cu__g *g = cu__runq_steal(p, victim, is_stuck, &count);
     if (count) {
         bump(&p->counters.steals, count);
@@ -174,7 +194,7 @@ static bool begin_spinning(struct cu__m *m)
 static struct cu__g *look_everywhere(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
-    struct seen seen[COPPER_PROCS_MAX] = {{0, NULL}};
+    struct seen seen[COPPER_PROCS_MAX] = {{false, 0, NULL}};
     if (s->procs == 1 || !begin_spinning(m)) {
         return NULL;
     }
@@ -186,7 +206,8 @@ static struct cu__g *look_everywhere(struct cu__m *m)
                 continue;
             }
             cu__timers_run(victim, cu_now());
-            struct cu__g *g = steal_from(m->p, victim, &seen[victim->index]);
+            bool is_last = round + 1 == SPIN_ROUNDS;
+            struct cu__g *g = steal_from(m->p, victim, &seen[victim->index], is_last);
             if (g) {
                 m->p->cause = COPPER_CAUSE_STOLEN;
                 return g;
