@@ -38,7 +38,9 @@
  * fail. Events are no submissions: nobody needs to be told of them while somebody will look. That
  * is so because a worker looks before it goes to sleep, the keeper sleeps where events arrive, and
  * who leaves the role sees to a successor as above while anybody waits for I/O. Events that the
- * keeper found are delivered when it has a P.
+ * keeper found are delivered when it has a P. While workers that run out of work find events so
+ * often that the keeper would be woken for what they take, it sleeps beside the poller for NAP_NS
+ * at a time; should they all go to sleep, the last of them sends it back.
  *
  * A runnext is stolen only from a P that did not switch since the thief last looked, some
  * microseconds ago: normally its P runs it at once, with warm data; but if what runs there does not
@@ -61,7 +63,8 @@
 #include "watch.h"
 
 #define SPIN_ROUNDS   10u
-#define SPIN_PAUSE_NS 3000              /* between rounds; also how long a runnext is left alone */
+#define SPIN_PAUSE_NS 3000 /* between rounds; also how long a runnext is left alone */
+#define NAP_NS        (100 * COPPER_US)
 #define FEW           8u                /* coroutines that may be left to their P */
 #define SURPLUS_NS    (10 * COPPER_SEC) /* how long more threads rest than there are P */
 
@@ -162,16 +165,30 @@ static void pause_ns(int64_t ns)
     }
 }
 
-static struct cu__g *look_nearby(struct cu__p *p)
+/* What timers and the poller make ready here is first of all for this worker: nobody is woken
+ * before it has taken one. */
+static struct cu__g *look_nearby(struct cu__m *m)
 {
-    cu__timers_run(p, cu_now());
+    struct cu__p *p = m->p;
+    m->is_looking = true;
+    int64_t now_ns = cu_now();
+    cu__timers_run(p, now_ns);
     struct cu__g *g = cu__pick(p);
     if (g == NULL && cu__netpoll_is_on() && cu__netpoll_is_awaited()) {
-        cu__netpoll_look();
+        if (!m->is_spinning) {
+            cu__netpoll_attend(now_ns);
+            cu__netpoll_look();
+        } else if (!cu__netpoll_is_attended(now_ns)) {
+            cu__netpoll_look();
+        }
         g = cu__pick(p);
     }
     while (g == NULL && cu__replay_is_on() && cu__replay_advance(p)) {
         g = cu__pick(p);
+    }
+    m->is_looking = false;
+    if (g && !cu__runq_is_empty(p)) {
+        cu__wake_one(); /* taking g was a full barrier after what was put there */
     }
     return g;
 }
@@ -213,7 +230,7 @@ static struct cu__g *look_everywhere(struct cu__m *m)
                 return g;
             }
         }
-        struct cu__g *g = look_nearby(m->p);
+        struct cu__g *g = look_nearby(m);
         if (g) {
             return g;
         }
@@ -277,6 +294,22 @@ static bool sleep_polling(struct cu__m *m, int64_t until, struct cu__polled *pol
     return polled->count != 0;
 }
 
+/* While others look at the poller all the time, who sleeps in it is woken by the kernel for events
+ * that they would have found: sleeps beside it for a moment instead. False: all others sleep. */
+static bool nap(struct cu__m *m, int64_t until)
+{
+    struct cu__sched *s = &cu__sched;
+    int64_t end_ns = cu_now() + NAP_NS;
+    store_seq(&s->keeper_naps, 1);
+    /* pairs with the load in rest, after the last P became idle */
+    bool is_somebody_up = load_seq(&s->idle_count) < s->procs;
+    if (is_somebody_up) {
+        cu__futex_wait(&m->wake, CU__SLEEPING, end_ns < until ? end_ns : until);
+    }
+    store_seq(&s->keeper_naps, 0);
+    return is_somebody_up;
+}
+
 /* No P is idle any more, or somebody has just given us one: what became ready goes into the global
  * queue. */
 static void deliver_without_p(struct cu__m *m, struct cu__polled *polled)
@@ -308,6 +341,9 @@ static enum sleep sleep_a_while(struct cu__m *m, bool *is_keeper, struct cu__pol
         return cu__get_up(m) ? IS_UP : GOES_ON;
     }
     if (*is_keeper && cu__netpoll_is_on()) {
+        if (cu__netpoll_is_attended(cu_now()) && nap(m, until)) {
+            return GOES_ON;
+        }
         if (sleep_polling(m, until, polled)) {
             if (cu__get_up(m)) {
                 return IS_UP;
@@ -362,6 +398,9 @@ static bool rest(struct cu__m *m)
             if (load_seq(&s->quiesce_count)) {
                 cu__quiesce_check();
             }
+            if (load_seq(&s->keeper_naps)) {
+                cu__wake_keeper(INT64_MIN); /* nobody looks at the poller any more */
+            }
         }
         if (!sleep_idle(m, &polled)) {
             return false;
@@ -390,7 +429,7 @@ static struct cu__g *look(struct cu__m *m, bool is_up)
     if (m->p == NULL || (gives_way && !is_up)) {
         return NULL;
     }
-    struct cu__g *g = look_nearby(m->p);
+    struct cu__g *g = look_nearby(m);
     return g || gives_way ? g : look_everywhere(m);
 }
 

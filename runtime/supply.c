@@ -194,7 +194,8 @@ noinline void cu__wake_idle(void)
 {
     struct cu__sched *s = &cu__sched;
     uint32_t none = 0;
-    if (!cas_seq(&s->spinning_count, &none, 1)) {
+    const struct cu__m *self = cu__m();
+    if ((self && self->is_looking) || !cas_seq(&s->spinning_count, &none, 1)) {
         return;
     }
     cu__lock_take(&s->lock);

@@ -15,7 +15,7 @@ hidden __thread struct {
     struct cu__scope *scope;        /* plain threads */
 } cu__tls __attribute__((used, tls_model("initial-exec")));
 
-__attribute__((tls_model("initial-exec"))) __thread unsigned char cu_safe_point_asked;
+__thread unsigned char cu_safe_point_asked;
 
 ACCESSOR unsigned char *cu__safe_point_asked(void)
 {

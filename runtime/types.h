@@ -273,6 +273,7 @@ struct cu__m {
     struct cu__after after;     /* itself */
     int *errno_address;         /* constant: this thread's errno */
     bool is_spinning;           /* itself, and who wakes it */
+    bool is_looking;            /* itself: what it readies meanwhile is for itself first */
     bool must_end;              /* itself: a coroutine ended that had this thread to itself */
     struct cu__g *locked_g;     /* itself: the only one that it may run */
     uint32_t lock_depth;        /* itself */
@@ -301,6 +302,7 @@ struct cu__sched {
     struct cu__m *waiting_first, *waiting_last; /* lock; M with a coroutine that want a P */
     struct cu__m *keeper;                       /* any: atomic, by CAS */
     int64_t keeper_until_ns;                    /* writer: keeper; read by who adds timers */
+    uint32_t keeper_naps;                       /* any: atomic; it sleeps beside the poller */
     uint32_t inspecting_count;                  /* any: atomic; inspections under way */
     uint32_t claims_open;                       /* any: atomic; not 0: coroutines may be claimed */
     uint32_t quiesce_count;      /* any: atomic; who waits for everything to be idle */
