@@ -19,6 +19,7 @@
  * After fork the child has none of it: no timer is inherited, no thread, and what lay in memory is
  * forgotten.
  */
+#include "budget.h"
 #include "cpu_int.h"
 #include "trace_writer.h"
 
@@ -51,12 +52,12 @@ static uint64_t wanted, finished;
 static bool is_collecting, is_taken_over;
 static int current_hz;
 static int budget_hz = COPPER_CPU_HZ_DEFAULT;
-static double budget;
 static uint32_t last_epoch;
 static int64_t next_scan_ns, next_thorough_ns, next_budget_ns;
 static struct cu__stack_table table;
 static struct cu__run_counts totals; /* what the collector itself counts */
-static struct cu__run_counts budget_before;
+static struct cu__run_counts cost_before;
+static struct cu__budget_look budget_look;
 static bool has_copies; /* the last round met some */
 static cu_frame walked[COPPER_STACK_DEPTH_MAX];
 
@@ -262,27 +263,30 @@ static int64_t cost_between(const struct cu__run_counts *a, const struct cu__run
            (b->collector_ns - a->collector_ns);
 }
 
+static void add_cost(void)
+{
+    struct cu__run_counts counts = totals;
+    cu__timers_stats(&counts.timers);
+    cu__cost_add(COPPER_COST_CPU, cost_between(&cost_before, &counts));
+    cost_before = counts;
+}
+
 static void keep_budget(int64_t now)
 {
+    add_cost();
     if (now < next_budget_ns) {
         return;
     }
-    struct cu__run_counts counts;
-    take_counts(&counts);
-    bool is_first = next_budget_ns == 0;
-    double used = (double)(counts.process_ns - budget_before.process_ns);
-    double cost = (double)cost_between(&budget_before, &counts);
     next_budget_ns = now + COPPER_BUDGET_NS;
-    budget_before = counts;
-    if (is_first || used <= 0) {
-        return;
-    }
-    /* a program that hardly runs costs hardly anything: a fixed share of a second is always allowed */
-    double allowed = budget * (used > COPPER_BUDGET_NS ? used : (double)COPPER_BUDGET_NS);
-    if (cost > allowed && budget_hz > COPPER_BUDGET_HZ_MIN) {
+    switch (cu__budget_ask(COPPER_COST_CPU, &budget_look)) {
+    case COPPER_BUDGET_LOWER:
         budget_hz = budget_hz / 2 > COPPER_BUDGET_HZ_MIN ? budget_hz / 2 : COPPER_BUDGET_HZ_MIN;
-    } else if (cost < allowed / 4 && budget_hz < COPPER_CPU_HZ_DEFAULT) {
+        break;
+    case COPPER_BUDGET_RAISE:
         budget_hz = budget_hz * 2 < COPPER_CPU_HZ_DEFAULT ? budget_hz * 2 : COPPER_CPU_HZ_DEFAULT;
+        break;
+    case COPPER_BUDGET_KEEP:
+        break;
     }
 }
 
@@ -321,6 +325,7 @@ static void *collect(void *unused)
     cu__signal_delivery_ns(); /* measured once, before the first sample */
     pthread_mutex_lock(&lock);
     next_budget_ns = 0;
+    budget_look.now_ns = 0;
     while (runs) {
         uint64_t asked = wanted;
         go_round(asked != finished);
@@ -369,6 +374,7 @@ static void forget_in_child(void)
     next_scan_ns = 0;
     next_thorough_ns = 0;
     memset(&totals, 0, sizeof totals);
+    memset(&cost_before, 0, sizeof cost_before);
     if (table.stacks) {
         cu__stack_table_reset(&table);
     }
@@ -379,7 +385,6 @@ static void forget_in_child(void)
 static void set_up(void)
 {
     init_conditions();
-    budget = cu__budget();
     pthread_atfork(NULL, NULL, forget_in_child);
 }
 

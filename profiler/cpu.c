@@ -229,9 +229,11 @@ static void comment_on_rate(struct cu_pprof *p, const struct cu__run *run, const
     double tick = (double)atomic_load_explicit(&cu__tick_ns, memory_order_relaxed);
     comment(p,
             "# rate: asked for %d Hz, sampler at %d to %d Hz, kernel tick %.0f Hz, delivered %.1f "
-            "signals per CPU second; expiries missed in between are weighed in",
+            "signals per CPU second; expiries missed in between are weighed in%s",
             run->hz ? run->hz : COPPER_CPU_HZ_DEFAULT, run->hz_min, run->hz_max, 1e9 / tick,
-            program > 0 ? (double)delivered / seconds(program) : 0);
+            program > 0 ? (double)delivered / seconds(program) : 0,
+            !run->hz && run->hz_min < COPPER_CPU_HZ_DEFAULT ? "; lowered to stay within COPPER_BUDGET"
+                                                            : "");
     comment(p, "# cpu time: %.3f s by the kernel's clocks for what could be sampled, %.3f s in samples; "
             "a tick weighs %.3f ms",
             seconds(program), seconds(sums->count * (int64_t)run->period_ns),

@@ -274,8 +274,6 @@ int cu__own_thread_start(void *(*start)(void *), void *arg);
 /* CPU time of all threads of our own so far. */
 int64_t cu__own_threads_ns(void);
 void cu__own_threads_forget(void);
-/* The share of the program's CPU time that profiling may cost, from COPPER_BUDGET. */
-double cu__budget(void);
 
 int64_t cu__now_ns(void); /* monotonic */
 int64_t cu__clock_ns(clockid_t clock); /* 0: no such clock (any more) */

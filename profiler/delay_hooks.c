@@ -10,11 +10,15 @@
  * Who woke whom is known by id; what an id runs is remembered from when it was last seen running,
  * in a small table where a later one may have taken its place.
  *
+ * The rates of windows are ours, and grow coarser while profiling costs more than COPPER_BUDGET. A wait is
+ * scaled by the rate it was drawn with, so totals stay right when it changes.
+ *
  * Concurrency: rates, windows and attaching have the lock, which no hook takes. Hooks read rates as
  * relaxed atomics. After fork the child has no hook thread and starts it with its next window.
  */
 #include "delay_hooks.h"
 
+#include "budget.h"
 #include "cpu_int.h"
 #include "machine.h"
 #include "runtime_weak.h"
@@ -39,6 +43,7 @@
 #define SEEN_PLACES  4096u /* a power of two */
 #define RATE_MAX_NS  (INT64_C(3600) * 1000000000) /* sums of sampled waits fit an int64_t many times */
 #define FRACTION_MAX 1000000
+#define COARSER_MAX  256 /* a wait of 2.56 ms always counts, however small the budget */
 
 static _Atomic int64_t rates[COPPER_DELAY_KINDS]; /* in force; 0: off. mutex: a fraction */
 
@@ -47,6 +52,8 @@ static pthread_cond_t detached = PTHREAD_COND_INITIALIZER;
 static int64_t asked[COPPER_DELAY_KINDS];    /* lock; without windows */
 static unsigned windows[COPPER_DELAY_KINDS]; /* lock */
 static bool is_attached, is_tending;         /* lock */
+static int64_t coarser = 1; /* lock; by what the budget multiplies the rates of windows */
+static struct cu__budget_look budget_look; /* the tending thread's */
 
 const int64_t cu__delay_bounds_ns[COPPER_DELAY_BUCKETS] = {
     1000,    2500,    5000,     10000,    25000,     50000,     100000,     250000,
@@ -166,12 +173,14 @@ static void count_walk(struct cu__delay_key *key, struct cu_walk *w, int64_t cou
 static __attribute__((noinline)) void count_here(struct cu__delay_key *key, int64_t count,
                                                  int64_t delay_ns)
 {
+    int64_t began = cu__now_ns();
     cu_frame frames[COPPER_DELAY_DEPTH];
     struct cu_walk w = {.frames = frames, .max = COPPER_DELAY_DEPTH};
     cu__regs_here((uint64_t *)&w.regs);
     w.lo = w.regs.sp;
     w.hi = cu__stack_end_here(w.lo);
     count_walk(key, &w, count, delay_ns);
+    cu__cost_add(COPPER_COST_DELAY, cu__now_ns() - began);
 }
 
 static __attribute__((noinline)) void walk_here(struct cu__delay_stack *out)
@@ -189,10 +198,12 @@ static __attribute__((noinline)) void walk_here(struct cu__delay_stack *out)
 static void count_resumed(struct cu__delay_key *key, const struct cu_resume *resume, int64_t count,
                           int64_t delay_ns)
 {
+    int64_t began = cu__now_ns();
     cu_frame frames[COPPER_DELAY_DEPTH];
     if (resume->regs.pc == 0) {
         frames[0] = (cu_frame)(uintptr_t)resume->entry;
         cu__delay_add(key, frames, 1, count, delay_ns);
+        cu__cost_add(COPPER_COST_DELAY, cu__now_ns() - began);
         return;
     }
     struct cu_walk w = {.frames = frames,
@@ -202,6 +213,7 @@ static void count_resumed(struct cu__delay_key *key, const struct cu_resume *res
                         .is_call_site = true};
     memcpy(&w.regs, &resume->regs, sizeof(w.regs));
     count_walk(key, &w, count, delay_ns);
+    cu__cost_add(COPPER_COST_DELAY, cu__now_ns() - began);
 }
 
 /* ---- who woke whom --------------------------------------------------------------------------- */
@@ -412,6 +424,35 @@ static const struct cu_hooks table = {
 
 /* ---- attaching ------------------------------------------------------------------------------- */
 
+static int follow(void);
+
+/* lock. Rates of windows only: those that somebody set are left alone. */
+static void keep_budget(void)
+{
+    int64_t before = coarser;
+    switch (cu__budget_ask(COPPER_COST_DELAY, &budget_look)) {
+    case COPPER_BUDGET_LOWER:
+        coarser = coarser * 2 < COARSER_MAX ? coarser * 2 : COARSER_MAX;
+        break;
+    case COPPER_BUDGET_RAISE:
+        coarser = coarser > 1 ? coarser / 2 : 1;
+        break;
+    case COPPER_BUDGET_KEEP:
+        break;
+    }
+    if (coarser != before && is_attached) {
+        follow();
+    }
+}
+
+int64_t cu__delay_rate(enum cu__delay_kind kind, bool *is_lowered)
+{
+    pthread_mutex_lock(&lock);
+    *is_lowered = coarser > 1 && windows[kind] > 0 && asked[kind] == 0;
+    pthread_mutex_unlock(&lock);
+    return atomic_load(&rates[kind]);
+}
+
 static void *tend(void *unused)
 {
     cu__own_thread_begin("copper-delays");
@@ -424,8 +465,11 @@ static void *tend(void *unused)
         until.tv_nsec %= 1000000000;
         pthread_cond_timedwait(&detached, &lock, &until);
         pthread_mutex_unlock(&lock);
+        int64_t cpu = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID);
         cu__delay_tend();
+        cu__cost_add(COPPER_COST_DELAY, cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu);
         pthread_mutex_lock(&lock);
+        keep_budget();
     }
     is_tending = false;
     pthread_mutex_unlock(&lock);
@@ -482,7 +526,8 @@ static int follow(void)
     bool is_wanted = false;
     for (int kind = 0; kind < COPPER_DELAY_KINDS; kind++) {
         int64_t rate = asked[kind];
-        int64_t window_rate = kind == COPPER_DELAY_MUTEX ? 1 : COPPER_DELAY_WINDOW_RATE_NS;
+        int64_t finest = kind == COPPER_DELAY_MUTEX ? 1 : COPPER_DELAY_WINDOW_RATE_NS;
+        int64_t window_rate = finest * coarser;
         if (windows[kind] && (rate == 0 || rate > window_rate)) {
             rate = window_rate;
         }

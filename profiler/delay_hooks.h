@@ -33,6 +33,9 @@ enum cu__waker {
 int cu__delay_window_open(enum cu__delay_kind kind);
 void cu__delay_window_close(enum cu__delay_kind kind);
 
+/* The rate in force (of mutex: the fraction), 0: off; whether the budget made it coarser. */
+int64_t cu__delay_rate(enum cu__delay_kind kind, bool *is_lowered);
+
 /* What the environment asks for; once, at start-up. */
 void cu__delay_from_environment(void);
 

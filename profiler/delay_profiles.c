@@ -5,6 +5,7 @@
  * Design. A stack that was walked on the stack of who told begins with our hook and the runtime's
  * telling (cu__emit_...): these are left out, the runtime's call itself stays.
  */
+#include "budget.h"
 #include "delay_hooks.h"
 #include "encode.h"
 #include "named.h"
@@ -113,6 +114,26 @@ static void add_sample(const struct cu__delay_entry *entry, const cu_frame *raw,
     t->err = cu__encoder_stand_in(t->e, "unknown", values, labels, nlabels);
 }
 
+static void comment(struct cu_pprof *p, enum cu__delay_kind kind)
+{
+    char text[160];
+    bool is_lowered;
+    int64_t rate = cu__delay_rate(kind, &is_lowered);
+    const char *why = is_lowered ? "; coarser to stay within COPPER_BUDGET" : "";
+    if (rate == 0) {
+        snprintf(text, sizeof text, "# rate: off now");
+    } else if (kind == COPPER_DELAY_MUTEX) {
+        snprintf(text, sizeof text, "# rate: one in %" PRId64 " contended unlocks now%s", rate, why);
+    } else {
+        snprintf(text, sizeof text, "# rate: waits of %" PRId64 " ns, shorter ones in proportion, now%s",
+                 rate, why);
+    }
+    cu_pprof_comment(p, text);
+    snprintf(text, sizeof text, "# cost: %.6f s in all kinds of delays since the start",
+             (double)cu__cost_ns(COPPER_COST_DELAY) / 1e9);
+    cu_pprof_comment(p, text);
+}
+
 static int make(enum cu__delay_kind kind, struct cu_pprof **out)
 {
     struct making t = {.e = cu__encoder_new(), .symbols = cu__symbolizer_borrow()};
@@ -133,6 +154,9 @@ static int make(enum cu__delay_kind kind, struct cu_pprof **out)
     if (t.err) {
         cu_pprof_free(p);
         return t.err;
+    }
+    if (p) {
+        comment(p, kind);
     }
     *out = p;
     return p ? 0 : -ENOMEM;

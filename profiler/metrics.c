@@ -10,6 +10,7 @@
  */
 #include "metrics.h"
 
+#include "budget.h"
 #include "cpu_int.h"
 #include "delay_hooks.h"
 #include "http_query.h"
@@ -269,6 +270,15 @@ static void write_self(struct cu__answer *a)
     labelled(a, "copper_profiler_table_bytes", "table", "cpu", (double)totals.table_bytes);
     labelled(a, "copper_profiler_table_bytes", "table", "delay", (double)cu__delay_table_bytes());
     labelled(a, "copper_profiler_table_bytes", "table", "unwind", (double)stacks.table_bytes);
+    family(a, "copper_profiler_cost_seconds_total", "counter", "What profiling cost, by kind.");
+    for (int kind = 0; kind < COPPER_COST_KINDS; kind++) {
+        labelled(a, "copper_profiler_cost_seconds_total", "kind", cu__cost_text((enum cu__cost)kind),
+                 seconds((double)cu__cost_ns((enum cu__cost)kind)));
+    }
+    single(a, "copper_profiler_budget_ratio", "gauge",
+           "Share of the program's CPU time that profiling may cost (COPPER_BUDGET).", cu__budget());
+    single(a, "copper_profiler_perf_threads", "gauge", "Threads sampled by perf events now.",
+           cu__perf_threads());
     single(a, "copper_profiler_hz", "gauge", "Rate of the CPU sampler now, 0: off.", totals.hz);
 }
 

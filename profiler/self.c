@@ -1,27 +1,25 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: what the profiler says of itself: threads of its own, what it costs, what it may cost.
+ * Purpose: what the profiler says of itself: threads of its own, and what it costs.
  *
  * Concurrency: the list of own threads is a small array of atomic ids; a thread enters itself and is
  * taken out by a thread-specific destructor when it ends.
  */
+#include "budget.h"
 #include "cpu_int.h"
 #include "heap_weak.h"
 #include "runtime_weak.h"
 
 #include <errno.h>
-#include <math.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #define COPPER_OWN_THREADS_MAX 64
-#define COPPER_BUDGET_DEFAULT  0.01
 
 static _Atomic int32_t own_threads[COPPER_OWN_THREADS_MAX];
 static pthread_key_t own_key;
@@ -127,21 +125,18 @@ int cu__own_thread_start(void *(*start)(void *), void *arg)
     return -err;
 }
 
-/* "1%", "0.5%", "0.01": a share of the program's CPU time. Anything else: the default. */
-double cu__budget(void)
+static void report_costs(void (*line)(void *ctx, const char *text), void *ctx)
 {
-    const char *text = secure_getenv("COPPER_BUDGET");
-    if (!text || !*text) {
-        return COPPER_BUDGET_DEFAULT;
+    double program = (double)(cu__clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cu__own_threads_ns());
+    char text[256];
+    int n = snprintf(text, sizeof text, "budget: %.3g %% of the program's CPU time; spent since start:",
+                     100 * cu__budget());
+    for (int kind = 0; kind < COPPER_COST_KINDS; kind++) {
+        double share = program > 0 ? (double)cu__cost_ns((enum cu__cost)kind) / program : 0;
+        n += snprintf(text + n, sizeof text - (size_t)n, "%s %s %.3f %%", kind ? "," : "",
+                      cu__cost_text((enum cu__cost)kind), 100 * share);
     }
-    char *end;
-    double value = strtod(text, &end);
-    if (*end == '%' && end != text) {
-        value /= 100;
-        end++;
-    }
-    bool is_good = *end == '\0' && isfinite(value) && value > 0 && value <= 1;
-    return is_good ? value : COPPER_BUDGET_DEFAULT;
+    line(ctx, text);
 }
 
 void cu__self_report(void (*line)(void *ctx, const char *text), void *ctx)
@@ -159,6 +154,13 @@ void cu__self_report(void (*line)(void *ctx, const char *text), void *ctx)
         snprintf(text, sizeof text, "cpu sampler: off");
     }
     line(ctx, text);
+    if (cu__perf_threads() > 0 || cu__perf_refusal()) {
+        snprintf(text, sizeof text, "above the kernel's tick: %u threads by perf events%s%s",
+                 cu__perf_threads(), cu__perf_refusal() ? ", others not: " : "",
+                 cu__perf_refusal() ? cu__perf_refusal() : "");
+        line(ctx, text);
+    }
+    report_costs(line, ctx);
     double mean = c->timers.delivered
                       ? (double)c->timers.handler_ns / (double)c->timers.delivered
                       : 0;

@@ -7,6 +7,8 @@
  */
 #include "trace_hooks.h"
 
+#include "budget.h"
+#include "cpu_int.h"
 #include "machine.h"
 
 #include <copper/time.h>
@@ -17,6 +19,8 @@
 #pragma weak cu_inspect_here
 #pragma weak cu_now
 #pragma weak cu_self
+
+#define MEASURED_ONE_IN 61
 
 _Atomic int64_t cu__trace_delay_limit_ns;
 static _Atomic int64_t longest_delay_ns, longest_delay_g;
@@ -62,7 +66,7 @@ static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w
 
 /* The stack of the calling coroutine from here on; 0 on the stacks of threads, whose bounds are
  * not known. Our own frames are dropped when it is named. */
-static __attribute__((noinline)) uint16_t stack_here(struct cu__trace_stream *s, int64_t now)
+static __attribute__((noinline)) uint16_t walk_here(struct cu__trace_stream *s, int64_t now)
 {
     cu_frame frames[COPPER_TRACE_DEPTH];
     struct cu_here here;
@@ -77,6 +81,18 @@ static __attribute__((noinline)) uint16_t stack_here(struct cu__trace_stream *s,
     w.hi = here.stack_hi;
     cu_stack_walk_sig(&w);
     return w.n ? number_stack(s, &w, now) : 0;
+}
+
+/* What walks cost is measured on some: a trace has no rate to lower, but says what it takes. */
+static uint16_t stack_here(struct cu__trace_stream *s, int64_t now)
+{
+    if ((uint64_t)now % MEASURED_ONE_IN != 0) {
+        return walk_here(s, now);
+    }
+    int64_t began = cu__now_ns();
+    uint16_t stack = walk_here(s, now);
+    cu__cost_add(COPPER_COST_TRACE, (cu__now_ns() - began) * MEASURED_ONE_IN);
+    return stack;
 }
 
 /* ---- hooks ----------------------------------------------------------------------------------- */

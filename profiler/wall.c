@@ -1,17 +1,18 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Purpose: wall-clock profiles: /debug/pprof/wall and /debug/fgprof. Every coroutine and thread,
- * running or waiting, looked at 99 times a second.
+ * running or waiting, looked at 99 times a second, or less often where that would cost too much.
  *
  * Design. A look is a census. What it counts weighs the time since the look before, so totals are
  * right at whatever rate the looks really came; they come less often where they would cost more
- * than a twentieth of a CPU. Beyond 10 000 coroutines each is taken with a probability and weighs
+ * than COPPER_BUDGET of a CPU. Beyond 10 000 coroutines each is taken with a probability and weighs
  * its inverse. Workers are not counted as threads: their time is that of the coroutines.
  *
  * Concurrency: each request has its own looks.
  */
 #include "wall.h"
 
+#include "budget.h"
 #include "census.h"
 #include "encode.h"
 #include "cpu_int.h"
@@ -26,11 +27,12 @@
 #include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define LOOK_NS         (1000000000 / 99)
-#define LOOK_SHARE      20    /* looks cost at most one part of this many of a CPU */
+#define LOOK_PAUSE_MAX  1000000000 /* there is one look a second, however small the budget */
 #define LOOKED_AT_MAX   10000 /* coroutines of one look, about */
 #define SECONDS_DEFAULT 30
 
@@ -44,6 +46,8 @@ struct wall {
     struct total *totals;   /* by group */
     uint32_t totals_cap;
     uint64_t looks;
+    int64_t cost_ns;
+    bool is_lowered; /* the budget made pauses longer */
     int64_t begin_wall_ns, duration_ns;
 };
 
@@ -113,6 +117,13 @@ static int look(struct wall *w, int64_t ns)
     return err;
 }
 
+/* How much peace a look is followed by, so that looks stay within the budget of one CPU. */
+static int64_t pause_after(int64_t cost_ns)
+{
+    double pause = (double)cost_ns / cu__budget();
+    return pause < LOOK_PAUSE_MAX ? (int64_t)pause : LOOK_PAUSE_MAX;
+}
+
 /* -ECANCELED: the client left. */
 static int watch(struct wall *w, struct cu__answer *a, int64_t duration_ns)
 {
@@ -130,7 +141,11 @@ static int watch(struct wall *w, struct cu__answer *a, int64_t duration_ns)
         err = look(w, now - last);
         last = now;
         now = cu__now_ns();
-        int64_t dear = (cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu) * LOOK_SHARE;
+        cpu = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID) - cpu;
+        cu__cost_add(COPPER_COST_WALL, cpu);
+        w->cost_ns += cpu;
+        int64_t dear = pause_after(cpu);
+        w->is_lowered |= dear > LOOK_NS;
         int64_t due = last + LOOK_NS - now; /* the look itself is part of the interval */
         pause = dear > due ? dear : due > 0 ? due : 0;
     }
@@ -164,6 +179,19 @@ static int encode_group(struct cu__encoder *e, const struct wall *w, uint32_t nu
     return cu__encoder_stand_in(e, g->state, values, labels, found.n);
 }
 
+static void comment(struct cu_pprof *p, const struct wall *w)
+{
+    char text[160];
+    double seconds = (double)w->duration_ns / 1e9;
+    snprintf(text, sizeof text, "# rate: %" PRIu64 " looks in %.3f s, 99 a second wanted%s", w->looks,
+             seconds,
+             w->is_lowered ? "; lowered to stay within COPPER_BUDGET" : "");
+    cu_pprof_comment(p, text);
+    snprintf(text, sizeof text, "# cost: %.3f %% of a CPU",
+             w->duration_ns > 0 ? 100 * (double)w->cost_ns / (double)w->duration_ns : 0);
+    cu_pprof_comment(p, text);
+}
+
 static int send_pprof(struct cu__answer *a, const struct wall *w, const char *filename)
 {
     struct cu__encoder *e = cu__encoder_new();
@@ -180,6 +208,9 @@ static int send_pprof(struct cu__answer *a, const struct wall *w, const char *fi
         err = encode_group(e, w, i);
     }
     struct cu_pprof *p = e ? cu__encoder_finish(e) : NULL;
+    if (p) {
+        comment(p, w);
+    }
     if (!err && cu__answer_begin(a, COPPER_TYPE_BINARY, filename)) {
         a->err = cu_pprof_write(p, cu__answer_write, a);
     }
