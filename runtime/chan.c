@@ -24,6 +24,7 @@
 
 #include "report.h"
 #include "schedule.h"
+#include "timer_chan.h"
 #include "tls.h"
 
 cu_chan *cu_chan_new_site(size_t size, size_t cap, const struct cu_site *site)
@@ -128,6 +129,13 @@ static noinline int wait_in(cu_chan *c, struct cu__waiters *list, void *value,
     return cu__schedule(m, COPPER_AFTER_PARK, &c->lock);
 }
 
+static noinline void forbid(cu_chan *c, const char *what)
+{
+    cu__lock_drop(&c->lock);
+    cu__misuse("%s the channel of a %s, made at %s:%u: it is for receiving", what, c->name,
+               c->site ? c->site->file : "?", c->site ? c->site->line : 0);
+}
+
 /* A NULL channel is never ready. */
 static noinline int wait_for_ever(enum cu_wait_reason reason)
 {
@@ -198,7 +206,8 @@ int cu__chan_send_now(cu_chan *c, const void *value, struct cu__waiter **wake)
 
 int cu__chan_receive_now(cu_chan *c, void *value, struct cu__waiter **wake)
 {
-    return receive_now(c, value, wake);
+    int result = receive_now(c, value, wake);
+    return result == -EAGAIN && unlikely(c->is_timed) ? cu__timed_receive_now(c, value) : result;
 }
 
 /* Gives the lock back after what needed no waiting. */
@@ -219,6 +228,9 @@ static inline int send(cu_chan *c, const void *value, bool may_wait)
     if (result != -EAGAIN || !may_wait) {
         return done(c, result, wake);
     }
+    if (unlikely(c->is_timed)) {
+        forbid(c, "send to");
+    }
     return wait_in(c, &c->senders, (void *)(uintptr_t)value, COPPER_WAIT_CHAN_SEND);
 }
 
@@ -227,6 +239,9 @@ static inline int receive(cu_chan *c, void *value, bool may_wait)
     struct cu__waiter *wake;
     cu__lock_take(&c->lock);
     int result = receive_now(c, value, &wake);
+    if (result == -EAGAIN && unlikely(c->is_timed)) {
+        return cu__timed_receive(c, value, may_wait, NULL);
+    }
     if (result != -EAGAIN || !may_wait) {
         return done(c, result, wake);
     }
@@ -275,6 +290,9 @@ int cu_send_ctx(cu_ctx *ctx, cu_chan *c, const void *value)
     if (result != -EAGAIN) {
         return done(c, result, wake);
     }
+    if (unlikely(c->is_timed)) {
+        forbid(c, "send to");
+    }
     return wait_in_ctx(ctx, c, &c->senders, (void *)(uintptr_t)value, COPPER_WAIT_CHAN_SEND);
 }
 
@@ -289,6 +307,9 @@ int cu_recv_ctx(cu_ctx *ctx, cu_chan *c, void *value)
     result = receive_now(c, value, &wake);
     if (result != -EAGAIN) {
         return done(c, result, wake);
+    }
+    if (unlikely(c->is_timed)) {
+        return cu__timed_receive(c, value, true, ctx);
     }
     return wait_in_ctx(ctx, c, &c->receivers, value, COPPER_WAIT_CHAN_RECV);
 }
@@ -328,6 +349,9 @@ void cu_chan_close(cu_chan *c)
         cu__misuse("close of a NULL channel");
     }
     cu__lock_take(&c->lock);
+    if (c->is_timed) {
+        forbid(c, "close of");
+    }
     if (c->is_closed) {
         char name[COPPER_NAME_SIZE];
         memcpy(name, c->name, sizeof(name));
@@ -361,7 +385,11 @@ void cu_chan_unref(cu_chan *c)
     struct cu__lock *stripe = cu__stripe(c);
     cu__lock_take(stripe);
     cu__lock_drop(stripe);
-    free(c);
+    if (c->is_timed) {
+        cu__timed_free(c);
+    } else {
+        free(c);
+    }
 }
 
 size_t cu_chan_len(const cu_chan *c)

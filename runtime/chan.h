@@ -15,6 +15,7 @@ struct cu_chan {
     size_t size, cap;           /* constant */
     size_t first, count;        /* lock; in values. Both are read by who only looks */
     bool is_closed;             /* lock */
+    bool is_timed;              /* constant; a timer's: timer_chan.h */
     struct cu__waiters senders; /* lock */
     struct cu__waiters receivers;
     const struct cu_site *site;  /* constant */
@@ -36,7 +37,7 @@ static inline bool cu__chan_may_send(const cu_chan *c)
 static inline bool cu__chan_may_receive(const cu_chan *c)
 {
     return load_relaxed(&c->count) || load_relaxed(&c->senders.first) ||
-           load_relaxed(&c->is_closed);
+           load_relaxed(&c->is_closed) || c->is_timed;
 }
 
 /* Fills in what is known of the channel; called while a waiter keeps it alive (inspect.c). */

@@ -48,6 +48,37 @@ static inline void set_first_name(struct cu__g *g, const char *name, const struc
     store_name(g, name || parent == NULL ? name : (const char *)parent->name);
 }
 
+static inline void set_scope(struct cu__g *g, struct cu__scope *scope)
+{
+    if (unlikely(scope != NULL)) {
+        cu__scope_join(scope, g);
+    } else {
+        g->scope = NULL;
+        store_relaxed(&g->scope_id, 0);
+    }
+}
+
+/* What it has from who asked for it, who may be gone. */
+static noinline void inherit(struct cu__g *g, const struct cu__heir *heir)
+{
+    store_relaxed(&g->parent, heir->parent);
+    store_release(&g->origin, heir->origin);
+    store_relaxed(&g->labels, heir->labels);
+    store_name(g, heir->name);
+    set_scope(g, heir->scope);
+}
+
+/* What it has from its parent, who runs. */
+static inline void descend(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g *parent)
+{
+    const struct cu_go_options *o = spawn->options;
+    store_relaxed(&g->parent, parent ? parent->id : 0);
+    store_release(&g->origin, cu__origin_of_child(parent, o->site, spawn->fn));
+    store_relaxed(&g->labels, parent ? parent->labels : cu__thread_labels());
+    set_first_name(g, o->name, parent);
+    set_scope(g, parent ? parent->scope : cu__thread_scope());
+}
+
 /* Everything that the new coroutine is born with. */
 static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g *parent)
 {
@@ -61,24 +92,18 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     g->is_locked = g->is_detached = false;
     g->wait = (struct cu__wait){.reason = COPPER_WAIT_NONE};
     store_relaxed(&g->entry, spawn->fn);
-    store_relaxed(&g->parent, parent ? parent->id : 0);
     store_relaxed(&g->site, o->site);
-    store_release(&g->origin, cu__origin_of_child(parent, o->site, spawn->fn));
     g->child = NULL;
-    store_relaxed(&g->labels, parent ? parent->labels : cu__thread_labels());
     store_relaxed(&g->is_daemon, o->daemon);
     store_relaxed(&g->is_main, spawn->is_main);
     store_relaxed(&g->run_ns, 0);
-    set_first_name(g, o->name, parent);
     int64_t now_ns = cu__now_coarse();
     store_relaxed(&g->created_ns, now_ns);
     store_relaxed(&g->since_ns, now_ns);
-    struct cu__scope *scope = parent ? parent->scope : cu__thread_scope();
-    if (unlikely(scope != NULL)) {
-        cu__scope_join(scope, g);
+    if (unlikely(spawn->heir != NULL)) {
+        inherit(g, spawn->heir);
     } else {
-        g->scope = NULL;
-        store_relaxed(&g->scope_id, 0);
+        descend(g, spawn, parent);
     }
 }
 
@@ -96,6 +121,9 @@ static inline cu_id make(struct cu__m *m, struct cu__p *p, const struct cu__spaw
     }
     struct cu__g *parent = m ? m->g : NULL;
     cu_id id = g->id, parent_id = parent ? parent->id : 0;
+    if (unlikely(spawn->heir != NULL)) {
+        parent_id = spawn->heir->parent;
+    }
     fill_in(g, spawn, parent);
     if (likely(p != NULL)) {
         bump(&p->counters.created, 1);

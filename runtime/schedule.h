@@ -130,6 +130,11 @@ void cu__scope_part(struct cu__scope *scope); /* a member ended, and was active 
 bool cu__scope_idle(struct cu__scope *scope); /* one active less; true: call cu__scope_settled */
 void cu__scope_settled(uint64_t scope_id);
 void cu__scope_busy(struct cu__g *g);
+/* For what is not a member, but keeps the scope from being at rest until it is idle. */
+void cu__scope_ref(struct cu__scope *scope);
+void cu__scope_unref(struct cu__scope *scope);
+void cu__scope_goes_on(struct cu__scope *scope);
+uint64_t cu__scope_id(const struct cu__scope *scope);
 struct cu__scope *cu__scope_current(void);
 /* Called by who sees every P idle, and by inspectors when they are done. */
 void cu__quiesce_check(void);

@@ -2,7 +2,8 @@
  *
  * Purpose: scopes of coroutines, and waiting until nothing happens any more in one, or anywhere.
  *
- * Design: a scope counts its active members: runnable, running, waiting with a deadline or for I/O.
+ * Design: a scope counts its active members: runnable, running, waiting with a deadline or for I/O;
+ * and the functions that timers of its members are about to run.
  * The count changes where a member is spawned, parks, is readied, ends. A coroutine that belongs to
  * no scope (all of them, outside of leak assertions) pays one test of a pointer for this.
  *
@@ -85,6 +86,30 @@ void cu__scope_part(struct cu__scope *scope)
     cu__lock_take(&scopes.lock);
     drop_reference(scope);
     cu__lock_drop(&scopes.lock);
+}
+
+void cu__scope_ref(struct cu__scope *scope)
+{
+    cu__lock_take(&scopes.lock);
+    scope->references++;
+    cu__lock_drop(&scopes.lock);
+}
+
+void cu__scope_unref(struct cu__scope *scope)
+{
+    cu__lock_take(&scopes.lock);
+    drop_reference(scope);
+    cu__lock_drop(&scopes.lock);
+}
+
+uint64_t cu__scope_id(const struct cu__scope *scope)
+{
+    return scope->id;
+}
+
+void cu__scope_goes_on(struct cu__scope *scope)
+{
+    add_seq(&scope->active, 1);
 }
 
 void cu__scope_busy(struct cu__g *g)

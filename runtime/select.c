@@ -26,6 +26,7 @@
 #include "race.h"
 #include "schedule.h"
 #include "select_int.h"
+#include "timer_chan.h"
 #include "tls.h"
 
 #define ON_STACK 16u
@@ -110,6 +111,7 @@ struct cu__selection {
     uint16_t *locks;            /* the cases with channels, by address */
     size_t nlocks;
     struct cu__race *race;
+    int64_t deadline_ns; /* the first `after` case's; set when it first waits */
 };
 
 static bool has_channel(const cu_case *c)
@@ -180,15 +182,24 @@ static struct cu__waiters *list_of(const cu_case *c)
     return c->kind == COPPER_CASE_SEND ? &c->chan->senders : &c->chan->receivers;
 }
 
-static void enter_channels(const struct cu__selection *s)
+/* When the first of the timers among them is due; 0: never. */
+static int64_t enter_channels(const struct cu__selection *s)
 {
+    int64_t first_ns = 0;
     for (size_t i = 0; i < s->n; i++) {
         cu_case *c = &s->cases[i];
-        if (has_channel(c)) {
-            s->waiters[i].value = c->value;
+        if (!has_channel(c)) {
+            continue;
+        }
+        s->waiters[i].value = c->value;
+        if (unlikely(c->chan->is_timed) && c->kind == COPPER_CASE_RECV) {
+            int64_t due_ns = cu__timed_enter(c->chan, &s->waiters[i]);
+            first_ns = first_ns == 0 || (due_ns && due_ns < first_ns) ? due_ns : first_ns;
+        } else {
             cu__waiters_add(list_of(c), &s->waiters[i]);
         }
     }
+    return first_ns;
 }
 
 /* The waiter of a context that is done already, if that ends the race; else NULL. */
@@ -258,13 +269,14 @@ static size_t earliest_after(const struct cu__selection *s)
 }
 
 /* What the wait looks like to others: its deadline is that of a case, or of a context. */
-static struct cu__wait describe(const struct cu__selection *s, size_t after)
+static struct cu__wait describe(struct cu__selection *s, size_t after)
 {
     bool can_end = false;
     struct cu__wait why = {.reason = COPPER_WAIT_SELECT, .kind = COPPER_OBJECT_SELECT};
-    if (after < s->n) {
-        why.deadline_ns = cu__deadline(s->cases[after].ns);
+    if (after < s->n && s->deadline_ns == 0) {
+        s->deadline_ns = cu__deadline(s->cases[after].ns);
     }
+    why.deadline_ns = s->deadline_ns;
     for (size_t i = 0; i < s->n; i++) {
         can_end = can_end || has_channel(&s->cases[i]) || s->cases[i].ctx;
         if (s->cases[i].ctx) {
@@ -277,7 +289,8 @@ static struct cu__wait describe(const struct cu__selection *s, size_t after)
     return why;
 }
 
-static int wait_for_one(struct cu__selection *s)
+/* The index of the case that happened, or CU__WAIT_ANEW. */
+static int wait_once(struct cu__selection *s)
 {
     struct cu__g *g = cu__g_self();
     struct cu__race own = {0};
@@ -299,8 +312,12 @@ static int wait_for_one(struct cu__selection *s)
     for (size_t i = 0; i < s->n; i++) {
         s->waiters[i] = (struct cu__waiter){.g = g, .race = s->race};
     }
-    enter_channels(s);
+    int64_t timer_ns = enter_channels(s);
     unlock_all(s);
+    if (timer_ns && why.deadline_ns == 0) {
+        why.deadline_ns = timer_ns;
+        why.is_timed_elsewhere = true;
+    }
     winner = enter_contexts(s, ticket);
     if (winner == NULL) {
         if (g) {
@@ -312,9 +329,21 @@ static int wait_for_one(struct cu__selection *s)
         }
     }
     leave_all(s, winner);
+    if (winner && unlikely(winner->result == CU__WAIT_ANEW)) {
+        return CU__WAIT_ANEW;
+    }
     size_t chosen = winner ? (size_t)(winner - s->waiters) : after;
     s->cases[chosen].err = winner ? winner->result : 0;
     return (int)chosen;
+}
+
+static int wait_for_one(struct cu__selection *s)
+{
+    int chosen;
+    do {
+        chosen = wait_once(s);
+    } while (unlikely(chosen == CU__WAIT_ANEW));
+    return chosen;
 }
 
 static int wait_on_stack(cu_case *cases, const uint16_t *order, size_t n)

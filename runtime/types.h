@@ -106,6 +106,7 @@ struct cu__waiter {
     uint32_t thread_wake;  /* any: atomic; plain threads sleep on it */
     int result;
     bool is_queued; /* writer: lock; inspectors look */
+    bool is_timed;  /* in the list of a timer's channel */
 };
 
 struct cu__waiters {

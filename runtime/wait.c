@@ -24,6 +24,7 @@
 #include "futex.h"
 #include "race.h"
 #include "schedule.h"
+#include "timer_chan.h"
 #include "tls.h"
 
 static void deadline_is_due(struct cu__timer *t, uint64_t ticket, int64_t now_ns)
@@ -72,6 +73,14 @@ static void wait_in_thread(struct cu__race *race, struct cu__lock *lock, int64_t
     }
 }
 
+static void take_out(struct cu__waiter *w, struct cu__waiters *list)
+{
+    cu__waiters_remove(list, w);
+    if (unlikely(w->is_timed)) {
+        cu__timed_left(list);
+    }
+}
+
 void cu__wait_leave(struct cu__waiter *w, const void *object, struct cu__lock *lock,
                     struct cu__waiters *list)
 {
@@ -82,7 +91,7 @@ void cu__wait_leave(struct cu__waiter *w, const void *object, struct cu__lock *l
             cu__lock_take(lock);
         }
         if (w->is_queued) {
-            cu__waiters_remove(list, w);
+            take_out(w, list);
         }
         if (lock != stripe) {
             cu__lock_drop(lock);
@@ -153,7 +162,7 @@ int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lo
     int error = cu__ctx_watch(ctx, &end);
     if (error) {
         cu__race_call_off(race); /* the list's lock was held all the time */
-        cu__waiters_remove(list, w);
+        take_out(w, list);
         cu__lock_drop(lock);
         w->race = NULL;
         return error;

@@ -15,7 +15,7 @@ PAGES = os.path.join(ROOT, "docs", "api")
 # Libraries in the order in which a reader meets them, and where their headers are.
 LIBRARIES = [("runtime", "runtime"), ("profiler", "profiler"), ("heap", "profiler/heap"),
              ("leakcheck", "leakcheck"), ("proto", "proto"), ("stacks", "profiler/stacks")]
-FIRST = ["copper", "go", "chan", "select", "context", "sync", "errgroup", "pool", "time"]
+FIRST = ["copper", "go", "chan", "select", "context", "sync", "errgroup", "pool", "time", "timer"]
 # Lines of a header that tell a reader nothing.
 NOISE = re.compile(r"\s*#\s*(include|pragma|ifndef COPPER_\w+_H$|define COPPER_\w+_H$|endif|if\b|ifdef"
                    r"|else)")

@@ -91,12 +91,17 @@ static void explore_step(void)
 }
 
 /* Ends the present schedule from within: whoever is left is left. */
-static void touch(const void *object)
+static void check_is_there(const void *object)
 {
-    explore_step();
     if ((const char *)object >= x.freed_lo && (const char *)object < x.freed_hi) {
         explore_fail("an object was touched after it was freed");
     }
+}
+
+static void touch(const void *object)
+{
+    explore_step();
+    check_is_there(object);
 }
 
 /* From now on nobody may touch it. */
@@ -113,12 +118,14 @@ static void explore_lock(struct cu__lock *lock)
     x.needs[x.current] = lock;
     explore_step();
     x.needs[x.current] = NULL;
+    check_is_there(lock);
     explore_check(lock->word == 0);
     lock->word = 1;
 }
 
 static void explore_unlock(struct cu__lock *lock)
 {
+    check_is_there(lock);
     lock->word = 0;
     explore_step();
 }
@@ -340,7 +347,7 @@ static void run_schedule(void (*reset)(void), void (*verify)(void))
 }
 
 /* The next schedule in order; false: that was the last. */
-static bool advance(void)
+static bool next_schedule(void)
 {
     int at = x.step - 1;
     while (at >= 0 && x.choice[at] + 1 >= x.choices[at]) {
@@ -369,7 +376,7 @@ static void explore_all(const char *name, void (*reset)(void), void (*verify)(vo
             print_error("\n");
             fail();
         }
-    } while (advance());
+    } while (next_schedule());
     print_message("%s: %llu schedules\n", name, (unsigned long long)x.schedules);
 }
 

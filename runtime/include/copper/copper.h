@@ -23,6 +23,7 @@
 #include <copper/signal.h>
 #include <copper/sync.h>
 #include <copper/time.h>
+#include <copper/timer.h>
 
 #if defined(__has_include)
 #if __has_include(<copper/profiler.h>)
