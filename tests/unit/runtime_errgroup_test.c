@@ -75,7 +75,7 @@ COROUTINE_TEST(limit_holds)
         expect(cu_group_go(&group, limited, NULL) == 0);
     }
     expect(cu_group_wait(&group) == 0);
-    expect(l.most == 3 && l.ran == 100 && l.active == 0);
+    expect(l.most <= 3 && l.ran == 100 && l.active == 0);
     return 0;
 }
 
