@@ -21,6 +21,7 @@
  */
 #include "budget.h"
 #include "cpu_int.h"
+#include "timed_cond.h"
 #include "trace_writer.h"
 
 #include <copper/profiler.h>
@@ -306,8 +307,7 @@ static void go_round(bool is_asked)
 
 static void wait_until(int64_t deadline_ns)
 {
-    struct timespec deadline = {deadline_ns / 1000000000, deadline_ns % 1000000000};
-    pthread_cond_timedwait(&wanted_changed, &lock, &deadline);
+    cu__timed_cond_wait(&wanted_changed, &lock, deadline_ns);
 }
 
 /* Rings are read before they are full. */
@@ -352,12 +352,8 @@ static void *collect(void *unused)
 
 static void init_conditions(void)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&wanted_changed, &monotonic);
-    pthread_cond_init(&round_finished, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cu__timed_cond_init(&wanted_changed);
+    cu__timed_cond_init(&round_finished);
 }
 
 static void forget_in_child(void)

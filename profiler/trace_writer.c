@@ -13,6 +13,7 @@
 #include "trace_writer.h"
 
 #include "cpu_int.h"
+#include "timed_cond.h"
 #include "trace_model.h"
 #include "trace_record.h"
 
@@ -523,9 +524,7 @@ static bool is_cut_wanted(void)
 /* Called with the lock. */
 static void wait_a_round(void)
 {
-    int64_t until = cu__now_ns() + COPPER_TRACE_ROUND_NS;
-    struct timespec t = {until / 1000000000, until % 1000000000};
-    pthread_cond_timedwait(&asked, &lock, &t);
+    cu__timed_cond_wait(&asked, &lock, cu__now_ns() + COPPER_TRACE_ROUND_NS);
 }
 
 /* Called with the lock, which is given back meanwhile. */
@@ -610,12 +609,8 @@ static void *write_trace(void *unused)
 
 static void init_conditions(void)
 {
-    pthread_condattr_t monotonic;
-    pthread_condattr_init(&monotonic);
-    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
-    pthread_cond_init(&asked, &monotonic);
-    pthread_cond_init(&changed, &monotonic);
-    pthread_condattr_destroy(&monotonic);
+    cu__timed_cond_init(&asked);
+    cu__timed_cond_init(&changed);
 }
 
 /* The child has neither the thread nor the clients; what they held stays as it is. */
@@ -719,11 +714,10 @@ int cu__trace_join(cu__trace_sink *sink, void *arg, struct cu__trace_client **ou
 int cu__trace_next(struct cu__trace_client *c, int64_t timeout_ns, struct cu__blob **out)
 {
     int64_t until = cu__now_ns() + timeout_ns;
-    struct timespec t = {until / 1000000000, until % 1000000000};
     int result = 0;
     pthread_mutex_lock(&lock);
     while (c->count == 0 && c->state != CLIENT_DONE && result == 0) {
-        result = pthread_cond_timedwait(&changed, &lock, &t);
+        result = cu__timed_cond_wait(&changed, &lock, until);
     }
     if (c->count > 0 && !c->err) {
         *out = c->queue[c->first];

@@ -58,6 +58,7 @@
 #include "futex.h"
 #include "gstate.h"
 #include "netpoll.h"
+#include "random.h"
 #include "runq.h"
 #include "supply.h"
 #include "watch.h"
@@ -108,16 +109,6 @@ static bool work_is_in_sight(void)
         }
     }
     return false;
-}
-
-static uint64_t next_random(struct cu__p *p)
-{
-    uint64_t x = load_relaxed(&p->random);
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    store_relaxed(&p->random, x);
-    return x;
 }
 
 /* What a thief remembers of each victim from one round to the next. */
@@ -216,7 +207,7 @@ static struct cu__g *look_everywhere(struct cu__m *m)
         return NULL;
     }
     for (uint32_t round = 0; round < SPIN_ROUNDS; round++) {
-        uint32_t first = (uint32_t)(next_random(m->p) % s->procs);
+        uint32_t first = (uint32_t)(cu__random(&m->p->random) % s->procs);
         for (uint32_t i = 0; i < s->procs; i++) {
             struct cu__p *victim = &s->ps[(first + i) % s->procs];
             if (victim == m->p) {

@@ -16,6 +16,7 @@
 
 #include "clock.h"
 #include "netpoll.h"
+#include "random.h"
 #include "report.h"
 #include "runq.h"
 #include "schedule.h"
@@ -38,18 +39,14 @@ void cu__replay_configure(void)
         cu__complain("COPPER_SCHED_SEED=%s is not a number; nothing is replayed", text);
         return;
     }
-    cu__replay.random = (seed + 1) * 0x9E3779B97F4A7C15u;
+    cu__replay.random = (seed + 1) * COPPER_RANDOM_STEP;
     store_relaxed(&cu__replay.now_ns, cu__real_now());
     store_relaxed(&cu__replay.is_on, 1);
 }
 
-/* splitmix64: every seed is a good one */
-static uint64_t next_random(void)
+static uint32_t random_below(uint32_t count)
 {
-    uint64_t z = cu__replay.random += 0x9E3779B97F4A7C15u;
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
+    return (uint32_t)(cu__random(&cu__replay.random) % count);
 }
 
 /* There is one P, so its owner is alone with the ring. */
@@ -69,7 +66,7 @@ struct cu__g *cu__replay_get(struct cu__p *p)
         return NULL;
     }
     struct cu__g **first = &p->ring[head % COPPER_RUNQ_SIZE];
-    struct cu__g **chosen = &p->ring[(head + (uint32_t)(next_random() % count)) % COPPER_RUNQ_SIZE];
+    struct cu__g **chosen = &p->ring[(head + random_below(count)) % COPPER_RUNQ_SIZE];
     struct cu__g *g = load_relaxed(chosen);
     store_relaxed(chosen, load_relaxed(first));
     store_relaxed(&p->head, head + 1);

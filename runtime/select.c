@@ -24,6 +24,7 @@
 #include "clock.h"
 #include "context.h"
 #include "race.h"
+#include "random.h"
 #include "schedule.h"
 #include "select_int.h"
 #include "timer_chan.h"
@@ -38,20 +39,8 @@ static uint64_t next_random(void)
     static uint64_t of_threads; /* any: atomic */
     struct cu__m *m = cu__m();
     struct cu__p *p = m ? m->p : NULL; /* perhaps no longer ours: then a number is drawn twice */
-    uint64_t x;
-    if (p) {
-        x = load_relaxed(&p->random);
-        x ^= x << 13;
-        x ^= x >> 7;
-        x ^= x << 17;
-        store_relaxed(&p->random, x);
-    } else {
-        x = add_relaxed(&of_threads, 0x9E3779B97F4A7C15u);
-    }
-    /* the low bits of a xorshift are weak */
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
+    return p ? cu__random(&p->random)
+             : cu__random_mix(add_relaxed(&of_threads, COPPER_RANDOM_STEP));
 }
 
 /* A number below `bound` (at most 2^16), each as likely: the error is below 2^-48. */

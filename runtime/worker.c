@@ -34,6 +34,7 @@
 #include "netpoll.h"
 #include "notify.h"
 #include "preempt.h"
+#include "random.h"
 #include "registry.h"
 #include "replay.h"
 #include "report.h"
@@ -258,7 +259,7 @@ static int prepare(struct cu__sched *s)
     memset(s->ps, 0, s->procs * sizeof(*s->ps));
     for (uint32_t i = 0; i < s->procs; i++) {
         s->ps[i].index = i;
-        s->ps[i].random = 0x9E3779B97F4A7C15u * (i + 1) ^ cu__replay.random;
+        s->ps[i].random = cu__random_mix(cu__replay.random + i + 1);
         s->ps[i].timers.next_ns = COPPER_NO_WAKE;
     }
     cu__registry_limit(cu__config_coroutines());

@@ -12,13 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x);                  \
-            _exit(99);                                                                             \
-        }                                                                                          \
-    } while (0)
+#include "cases.h"
 
 static cu_chan *gate; /* nobody sends on it unless a case says so */
 
@@ -506,10 +500,7 @@ static int cycle_is_noticed(void)
     return cu_run(run_watched, NULL);
 }
 
-static const struct {
-    const char *name;
-    int (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
     {"dead", dead},
     {"dead_thread", dead_thread},
     {"dead_without_coroutines", dead_without_coroutines},
@@ -536,11 +527,5 @@ static const struct {
 int main(int argc, char **argv)
 {
     gate = cu_chan_new(sizeof(int), 0);
-    for (size_t i = 0; argc == 2 && i < sizeof(cases) / sizeof(cases[0]); i++) {
-        if (strcmp(argv[1], cases[i].name) == 0) {
-            return cases[i].run();
-        }
-    }
-    fprintf(stderr, "no such case\n");
-    return 98;
+    return run_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 }

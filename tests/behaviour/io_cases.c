@@ -21,19 +21,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x);                  \
-            _exit(99);                                                                             \
-        }                                                                                          \
-    } while (0)
+#include "cases.h"
 
 /* ---- helpers ---- */
 
@@ -46,9 +39,7 @@ static void refuse(int number, int error)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (unsigned)error),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-    check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    filter_calls(code, sizeof(code) / sizeof(code[0]));
 }
 
 struct reading {
@@ -335,10 +326,7 @@ static int thousands(void)
     return cu_run(run_crowd, NULL);
 }
 
-static const struct {
-    const char *name;
-    int (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
     {"fork_beside_the_poller", fork_beside_the_poller},
     {"fork_beside_signals", fork_beside_signals},
     {"exec_closes", exec_closes},
@@ -354,11 +342,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc == 2 && i < sizeof(cases) / sizeof(cases[0]); i++) {
-        if (strcmp(argv[1], cases[i].name) == 0) {
-            return cases[i].run();
-        }
-    }
-    fprintf(stderr, "no such case\n");
-    return 98;
+    return run_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 }

@@ -22,7 +22,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/time.h>
@@ -30,13 +29,7 @@
 #include <unistd.h>
 #include <unwind.h>
 
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x);                  \
-            _exit(99);                                                                             \
-        }                                                                                          \
-    } while (0)
+#include "cases.h"
 
 /* ---- faults ---- */
 
@@ -115,9 +108,7 @@ static void forbid(uint32_t number, uint32_t argument)
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EINVAL),
         BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
     };
-    struct sock_fprog program = {.len = sizeof(code) / sizeof(code[0]), .filter = code};
-    check(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0);
-    check(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0);
+    filter_calls(code, sizeof(code) / sizeof(code[0]));
 }
 
 static int overflow_mprotect(void)
@@ -733,10 +724,7 @@ static int plain_threads(void)
     return 0;
 }
 
-static const struct {
-    const char *name;
-    int (*run)(void);
-} cases[] = {
+static const struct test_case cases[] = {
     {"overflow", overflow},
     {"overflow_printer", overflow_printer},
     {"overflow_mprotect", overflow_mprotect},
@@ -778,11 +766,5 @@ static const struct {
 
 int main(int argc, char **argv)
 {
-    for (size_t i = 0; argc == 2 && i < sizeof(cases) / sizeof(cases[0]); i++) {
-        if (strcmp(argv[1], cases[i].name) == 0) {
-            return cases[i].run();
-        }
-    }
-    fprintf(stderr, "no such case\n");
-    return 98;
+    return run_case(cases, sizeof(cases) / sizeof(cases[0]), argc, argv);
 }
