@@ -322,6 +322,8 @@ func main() {
 		netpollEcho(or(200000))
 	case "syscall":
 		announcedCall(or(5000000))
+	case "goroutine_million":
+		goroutineMillion(or(1000000))
 	case "park_million":
 		parkMillion(or(1000000))
 	default:
