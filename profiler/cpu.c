@@ -21,22 +21,21 @@
 #include "cpu_int.h"
 #include "encode.h"
 #include "recorded.h"
+#include "waiting.h"
 
 #include <copper/inspect.h>
 #include <copper/profiler.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <math.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-#define COPPER_WAIT_STEP_NS 50000000 /* how often a waiting client is asked whether it is still there */
 #define COPPER_OUR_LABELS   3
 #define COPPER_SPANS_MIN    25   /* ticks that make a mean */
 #define COPPER_TICKS_MIN    4    /* ticks that the rest of the CPU time is shared out among */
@@ -345,85 +344,80 @@ static int encode(const struct cu__run *run, struct cu_pprof **out)
 
 /* ---- windows --------------------------------------------------------------------------------- */
 
-static bool wait_for(int64_t duration_ns, cu__is_gone_fn *is_gone, void *ctx)
-{
-    int64_t deadline = cu__now_ns() + duration_ns;
-    for (;;) {
-        int64_t left = deadline - cu__now_ns();
-        if (left <= 0 || cu__is_finishing()) {
-            return true;
-        }
-        if (is_gone && is_gone(ctx)) {
-            return false;
-        }
-        int64_t step = is_gone && left > COPPER_WAIT_STEP_NS ? COPPER_WAIT_STEP_NS : left;
-        struct timespec t = {step / 1000000000, step % 1000000000};
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
-    }
-}
+struct cu__cpu_window {
+    struct cu__run run;
+    pid_t pid; /* that opened it: a forked child has neither threads nor timers of it */
+};
 
-static int check(int64_t duration_ns, int hz, char error[COPPER_ERROR_MAX])
+int cu__cpu_open(int hz, struct cu__cpu_window **out, char error[COPPER_ERROR_MAX])
 {
     if (hz < 0 || hz > COPPER_CPU_HZ_MAX) {
         snprintf(error, COPPER_ERROR_MAX, "hz=%d is not within 1 to %d", hz, COPPER_CPU_HZ_MAX);
         return -EINVAL;
     }
-    if (duration_ns <= 0 || duration_ns > (int64_t)COPPER_SECONDS_MAX * 1000000000) {
-        snprintf(error, COPPER_ERROR_MAX, "a window of %.3f seconds is not within 0 to %d",
-                 seconds(duration_ns), COPPER_SECONDS_MAX);
-        return -EINVAL;
+    struct cu__cpu_window *w = calloc(1, sizeof *w);
+    uint64_t *weights = mmap(NULL, 3 * weights_bytes, PROT_READ | PROT_WRITE,
+                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (!w || weights == MAP_FAILED) {
+        snprintf(error, COPPER_ERROR_MAX, "no memory for a profile");
+        free(w);
+        if (weights != MAP_FAILED) {
+            munmap(weights, 3 * weights_bytes);
+        }
+        return -ENOMEM;
     }
+    w->pid = getpid();
+    w->run.hz = hz;
+    w->run.period_ns = 1000000000u / (unsigned)(hz ? hz : COPPER_CPU_HZ_DEFAULT);
+    w->run.weights = weights;
+    w->run.ticks = weights + COPPER_STACKS_MAX;
+    w->run.user = weights + 2 * COPPER_STACKS_MAX;
+    int err = cu__run_open(&w->run, error);
+    if (err) {
+        munmap(weights, 3 * weights_bytes);
+        free(w);
+        return err;
+    }
+    *out = w;
     return 0;
+}
+
+int cu__cpu_close(struct cu__cpu_window *w, struct cu_pprof **out, char error[COPPER_ERROR_MAX])
+{
+    int err = 0;
+    if (w->pid != getpid()) {
+        err = -ESRCH;
+    } else {
+        cu__run_close(&w->run);
+        err = out ? encode(&w->run, out) : 0;
+        cu__run_release(&w->run);
+    }
+    if (err) {
+        snprintf(error, COPPER_ERROR_MAX, "cannot build the profile: %s", strerror(-err));
+    }
+    munmap(w->run.weights, 3 * weights_bytes);
+    free(w);
+    return err;
 }
 
 int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *ctx,
                     struct cu_pprof **out, char error[COPPER_ERROR_MAX])
 {
-    int err = check(duration_ns, hz, error);
+    struct cu__cpu_window *w;
+    if (duration_ns <= 0 || duration_ns > (int64_t)COPPER_SECONDS_MAX * 1000000000) {
+        snprintf(error, COPPER_ERROR_MAX, "a window of %.3f seconds is not within 0 to %d",
+                 seconds(duration_ns), COPPER_SECONDS_MAX);
+        return -EINVAL;
+    }
+    int err = cu__cpu_open(hz, &w, error);
     if (err) {
         return err;
     }
-    struct cu__run run = {.hz = hz};
-    run.period_ns = 1000000000u / (unsigned)(hz ? hz : COPPER_CPU_HZ_DEFAULT);
-    run.weights = mmap(NULL, 3 * weights_bytes, PROT_READ | PROT_WRITE,
-                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (run.weights == MAP_FAILED) {
-        snprintf(error, COPPER_ERROR_MAX, "no memory for a profile");
-        return -ENOMEM;
+    cu__window_opened();
+    if (cu__wait(duration_ns, is_gone, ctx)) {
+        return cu__cpu_close(w, out, error);
     }
-    run.ticks = run.weights + COPPER_STACKS_MAX;
-    run.user = run.ticks + COPPER_STACKS_MAX;
-    err = cu__run_open(&run, error);
-    if (err == 0) {
-        cu__window_opened();
-        bool is_wanted = wait_for(duration_ns, is_gone, ctx);
-        cu__run_close(&run);
-        err = is_wanted ? encode(&run, out) : -ECANCELED;
-        cu__run_release(&run);
-        if (err == -ECANCELED) {
-            snprintf(error, COPPER_ERROR_MAX, "the client is gone");
-        } else if (err) {
-            snprintf(error, COPPER_ERROR_MAX, "cannot build the profile: %s", strerror(-err));
-        }
-    }
-    munmap(run.weights, 3 * weights_bytes);
-    return err;
-}
-
-int cu_profile_cpu_file(const char *path, double duration_s, int hz)
-{
-    if (!path || !isfinite(duration_s) || duration_s <= 0 || duration_s > COPPER_SECONDS_MAX) {
-        return -EINVAL;
-    }
-    if (getauxval(AT_SECURE)) {
-        return -EACCES; /* a set-user-id program writes no file that its user names */
-    }
-    char error[COPPER_ERROR_MAX];
-    struct cu_pprof *profile;
-    int err = cu__cpu_profile((int64_t)(duration_s * 1e9), hz, NULL, NULL, &profile, error);
-    if (err == 0) {
-        err = cu_pprof_write_file(profile, path);
-        cu_pprof_free(profile);
-    }
-    return err;
+    cu__cpu_close(w, NULL, error);
+    snprintf(error, COPPER_ERROR_MAX, "the client is gone");
+    return -ECANCELED;
 }

@@ -8,10 +8,6 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
-
-#define COPPER_GONE_POLL_NS                                                                        \
-    100000000 /* how often a waiting answer looks whether its client is there */
 
 void cu__answer_init(struct cu__answer *a, const struct cu_http_request *request,
                      const struct cu_http_writer *writer)
@@ -135,25 +131,4 @@ bool cu__answer_is_gone(void *answer)
 {
     struct cu__answer *a = answer;
     return a->writer->is_gone && a->writer->is_gone(a->writer->server);
-}
-
-static int64_t now_ns(void)
-{
-    struct timespec ts;
-    clock_gettime(CLOCK_MONOTONIC, &ts);
-    return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
-}
-
-bool cu__answer_wait(struct cu__answer *a, int64_t ns)
-{
-    int64_t end = now_ns() + ns;
-    for (int64_t left = ns; left > 0; left = end - now_ns()) {
-        if (cu__answer_is_gone(a)) {
-            return false;
-        }
-        int64_t step = left < COPPER_GONE_POLL_NS ? left : COPPER_GONE_POLL_NS;
-        struct timespec ts = {step / 1000000000, step % 1000000000};
-        clock_nanosleep(CLOCK_MONOTONIC, 0, &ts, NULL);
-    }
-    return true;
 }

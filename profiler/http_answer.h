@@ -58,7 +58,4 @@ int cu__answer_end(struct cu__answer *a);
 /* Has the client hung up? Takes a struct cu__answer, so that it fits the profile makers. */
 bool cu__answer_is_gone(void *answer);
 
-/* Waits; false: the client is gone, stop. */
-bool cu__answer_wait(struct cu__answer *a, int64_t ns);
-
 #endif

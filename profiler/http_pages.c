@@ -3,7 +3,7 @@
  * Purpose: the pages for people: the index of profiles, with what the profiler itself costs; and
  * the command line.
  */
-#include "census.h"
+#include "custom.h"
 #include "routes.h"
 
 #include <errno.h>
@@ -40,6 +40,56 @@ static void write_cost_line(void *ctx, const char *text)
     cu__answer_printf(a, "</li>\n");
 }
 
+/* A profile's row: one that there always is, or one of the program's. */
+struct row {
+    const struct cu__kind *kind; /* NULL: */
+    const struct cu_profile *custom;
+};
+
+/* The next row in order of name; false: there is none. */
+static bool next_row(struct row *row, size_t *kind, const struct cu_profile *const *customs,
+                     size_t ncustoms, size_t *custom)
+{
+    bool has_kind = *kind < cu__nkinds, has_custom = *custom < ncustoms;
+    if (!has_kind && !has_custom) {
+        return false;
+    }
+    bool is_kind = has_kind && (!has_custom || strcmp(cu__kinds[*kind].name,
+                                                      cu__custom_name(customs[*custom])) < 0);
+    row->kind = is_kind ? &cu__kinds[(*kind)++] : NULL;
+    row->custom = is_kind ? NULL : customs[(*custom)++];
+    return true;
+}
+
+static void write_row(struct cu__answer *a, const struct row *row)
+{
+    const char *name = row->kind ? row->kind->name : cu__custom_name(row->custom);
+    uint64_t count = row->custom        ? cu__custom_count(row->custom)
+                     : row->kind->count ? row->kind->count()
+                                        : 0;
+    cu__answer_printf(a, "<tr><td>%" PRIu64 "</td><td><a href='%s?debug=1'>%s</a></td></tr>\n",
+                      count, name, name);
+}
+
+static void write_description(struct cu__answer *a, const struct row *row)
+{
+    const char *name = row->kind ? row->kind->name : cu__custom_name(row->custom);
+    cu__answer_printf(a, "<li><div class=profile-name>%s: </div> ", name);
+    write_escaped(a, row->kind ? row->kind->description : "Held by the program (cu_profile_add).");
+    cu__answer_printf(a, "</li>\n");
+}
+
+static void write_rows(struct cu__answer *a,
+                       void (*write)(struct cu__answer *a, const struct row *row))
+{
+    const struct cu_profile *customs[COPPER_CUSTOM_MAX];
+    size_t ncustoms = cu__custom_list(customs), kind = 0, custom = 0;
+    struct row row;
+    while (next_row(&row, &kind, customs, ncustoms, &custom)) {
+        write(a, &row);
+    }
+}
+
 void cu__serve_index(struct cu__answer *a)
 {
     if (!cu__answer_begin(a, COPPER_TYPE_HTML, NULL)) {
@@ -51,18 +101,10 @@ void cu__serve_index(struct cu__answer *a)
                          "<p>Set debug=1 as a query parameter to export in legacy text format</p>\n"
                          "<br>\nTypes of profiles available:\n<table>\n"
                          "<thead><td>Count</td><td>Profile</td></thead>\n");
-    for (size_t i = 0; i < cu__nkinds; i++) {
-        const struct cu__kind *k = &cu__kinds[i];
-        cu__answer_printf(a, "<tr><td>%" PRIu64 "</td><td><a href='%s?debug=1'>%s</a></td></tr>\n",
-                          k->count ? k->count() : 0, k->name, k->name);
-    }
+    write_rows(a, write_row);
     cu__answer_printf(a, "</table>\n<a href=\"goroutine?debug=2\">full goroutine stack dump</a>\n"
                          "<br>\n<p>\nProfile Descriptions:\n<ul>\n");
-    for (size_t i = 0; i < cu__nkinds; i++) {
-        cu__answer_printf(a, "<li><div class=profile-name>%s: </div> ", cu__kinds[i].name);
-        write_escaped(a, cu__kinds[i].description);
-        cu__answer_printf(a, "</li>\n");
-    }
+    write_rows(a, write_description);
     cu__answer_printf(a, "</ul>\n</p>\n<p>\nThe profiler itself:\n<ul>\n");
     cu__self_report(write_cost_line, a);
     cu__answer_printf(a, "</ul>\n</p>\n</body>\n</html>\n");

@@ -10,10 +10,9 @@
  */
 #include "routes.h"
 
-#include "census.h"
+#include "custom.h"
 #include "http_query.h"
 #include "recorded.h"
-#include "kernel_threads.h"
 #include "metrics.h"
 #include "wall.h"
 
@@ -22,26 +21,6 @@
 #include <string.h>
 
 #define COPPER_PROFILE_SECONDS_DEFAULT 30
-
-static uint64_t threads_count_now(void)
-{
-    return cu__threads_count();
-}
-
-const struct cu__kind cu__kinds[] = {
-#define COPPER_KIND_ROUTE(name, type, unit, serve, count, description)                             \
-    {#name, type, unit, serve, NULL, NULL, count, description, NULL},
-#define COPPER_KIND_NAMED(name, type, unit, make, text, count, description)                        \
-    {#name, type, unit, NULL, make, text, count, description, NULL},
-#define COPPER_KIND_DELAY(name, type, description)                                                 \
-    {#name,        type, "nanoseconds", NULL, cu__##name##_profile, cu__##name##_text,             \
-     cu__##name##_count, description, cu__##name##_window},
-#include "profile_kinds.def"
-#undef COPPER_KIND_DELAY
-#undef COPPER_KIND_ROUTE
-#undef COPPER_KIND_NAMED
-};
-const size_t cu__nkinds = sizeof(cu__kinds) / sizeof(cu__kinds[0]);
 
 /* ---- parameters --------------------------------------------------------------------------------
  */
@@ -119,42 +98,6 @@ static void fail(struct cu__answer *a, int err)
     cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
 }
 
-/* What changed within the next window_ns. -ECANCELED: the client left. */
-static int make_delta(struct cu__answer *a, const struct cu__kind *kind,
-                      const struct cu__named_options *options, int64_t window_ns,
-                      struct cu_pprof **out)
-{
-    struct cu_pprof *before = NULL, *after = NULL;
-    int64_t t0 = 0, t1 = 0;
-    int err = kind->window ? kind->window(true) : 0;
-    bool is_open = kind->window && !err;
-    err = err ? err : kind->make(options, &before);
-    if (!err) {
-        cu_pprof_times(before, &t0, NULL, NULL);
-        err = cu__answer_wait(a, window_ns) ? 0 : -ECANCELED;
-    }
-    if (!err) {
-        err = kind->make(options, &after);
-    }
-    if (!err) {
-        cu_pprof_times(after, &t1, NULL, NULL);
-        cu_pprof_scale(before, -1);
-        err = cu_pprof_merge(after, before);
-    }
-    cu_pprof_free(before);
-    if (is_open) {
-        kind->window(false);
-    }
-    if (err) {
-        cu_pprof_free(after);
-        return err;
-    }
-    cu_pprof_drop_zero(after);
-    cu_pprof_time(after, t1, t1 - t0);
-    *out = after;
-    return 0;
-}
-
 /* ?seconds= (or ?ms=, ours) of a list of stacks, in ns: 0 when absent; -1: the error was answered. */
 static int64_t delta_ns(struct cu__answer *a, const struct cu__named_options *options)
 {
@@ -207,29 +150,52 @@ static void serve_named(struct cu__answer *a, const struct cu__kind *kind)
                          options.debug > 0 ? NULL : filename);
         return;
     }
+    if (window_ns > 0) {
+        cu__window_begin();
+    }
     struct cu_pprof *p = NULL;
-    int err = window_ns > 0 ? make_delta(a, kind, &options, window_ns, &p) : kind->make(&options, &p);
+    int err = cu__kind_take(kind, &options, window_ns, cu__answer_is_gone, a, &p);
     if (err) {
         fail(a, err);
+    } else {
+        cu__answer_begin(a, COPPER_TYPE_BINARY, filename);
+        a->err = cu_pprof_write(p, cu__answer_write, a);
+        cu_pprof_free(p);
+    }
+    if (window_ns > 0) {
+        cu__window_end();
+    }
+}
+
+/* One that the program made: as Go's, with no difference over an interval. */
+static void serve_custom(struct cu__answer *a, const struct cu_profile *p)
+{
+    struct cu__named_options options = {.debug = 0};
+    int64_t window_ns = delta_ns(a, &options);
+    bool is_text = cu__query_int(a->request->query, "debug") > 0;
+    struct cu_pprof *profile = NULL;
+    if (window_ns < 0) {
         return;
     }
-    cu__answer_begin(a, COPPER_TYPE_BINARY, filename);
-    a->err = cu_pprof_write(p, cu__answer_write, a);
-    cu_pprof_free(p);
+    if (window_ns > 0) {
+        cu__answer_error(a, 400, "\"seconds\" parameter is not supported for this profile type");
+    } else if (a->is_head) {
+        cu__answer_begin(a, is_text ? COPPER_TYPE_TEXT : COPPER_TYPE_BINARY,
+                         is_text ? NULL : cu__custom_name(p));
+    } else {
+        int err = is_text ? cu__custom_text(p, a) : cu__custom_profile(p, &profile);
+        if (err) {
+            fail(a, err);
+        } else if (!is_text) {
+            cu__answer_begin(a, COPPER_TYPE_BINARY, cu__custom_name(p));
+            a->err = cu_pprof_write(profile, cu__answer_write, a);
+        }
+        cu_pprof_free(profile);
+    }
 }
 
 /* ---- dispatch ----------------------------------------------------------------------------------
  */
-
-static const struct cu__kind *find_kind(const char *name)
-{
-    for (size_t i = 0; i < cu__nkinds; i++) {
-        if (strcmp(cu__kinds[i].name, name) == 0) {
-            return &cu__kinds[i];
-        }
-    }
-    return NULL;
-}
 
 bool cu__request_waits(const struct cu_http_request *request)
 {
@@ -241,7 +207,7 @@ bool cu__request_waits(const struct cu_http_request *request)
         strncmp(request->path, COPPER_ROUTES_PREFIX, n) != 0) {
         return false;
     }
-    const struct cu__kind *kind = find_kind(request->path + n);
+    const struct cu__kind *kind = cu__kind_find(request->path + n);
     char text[COPPER_QUERY_VALUE_MAX];
     return kind && (kind->serve == cu__serve_profile || kind->serve == cu__serve_trace ||
                     kind->serve == cu__serve_wall ||
@@ -287,9 +253,12 @@ static void dispatch(struct cu__answer *a)
         cu__answer_error(a, 404, "404 page not found; profiles are under " COPPER_ROUTES_PREFIX);
         return;
     }
-    const struct cu__kind *kind = find_kind(name);
+    const struct cu__kind *kind = cu__kind_find(name);
+    const struct cu_profile *custom = kind ? NULL : cu__custom_find(name);
     if (name[0] == '\0') {
         cu__serve_index(a);
+    } else if (custom) {
+        serve_custom(a, custom);
     } else if (!kind) {
         cu__answer_error(a, 404, "Unknown profile");
     } else if (kind->serve) {

@@ -21,6 +21,12 @@ typedef bool cu__is_gone_fn(void *ctx);
 int cu__cpu_profile(int64_t duration_ns, int hz, cu__is_gone_fn *is_gone, void *ctx,
                     struct cu_pprof **out, char error[COPPER_ERROR_MAX]);
 
+/* The same in two steps, for a window that ends when somebody says so. close frees w; out NULL: the
+ * profile is not wanted. -ESRCH from close: the process that opened it forked, and this is the child. */
+struct cu__cpu_window;
+int cu__cpu_open(int hz, struct cu__cpu_window **out, char error[COPPER_ERROR_MAX]);
+int cu__cpu_close(struct cu__cpu_window *w, struct cu_pprof **out, char error[COPPER_ERROR_MAX]);
+
 /* The encoder (encode.c): frames to named pprof locations and mappings, main executable first, every
  * mapping has_functions. Used by every maker. */
 struct cu__encoder;

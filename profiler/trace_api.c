@@ -9,39 +9,19 @@
 #include "trace_wire.h"
 #include "trace_writer.h"
 
+#include <copper/pprof.h>
 #include <copper/trace.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 struct cu_trace {
     struct cu__trace_client *client;
     cu_trace_sink *sink;
     void *arg;
-    int fd; /* -1: none */
+    struct cu_pprof_file *file; /* NULL: none */
 };
-
-int cu__trace_write_fd(int fd, const void *bytes, size_t n)
-{
-    const char *at = bytes;
-    while (n > 0) {
-        ssize_t written = write(fd, at, n);
-        if (written < 0 && errno != EINTR) {
-            return -errno;
-        }
-        at += written > 0 ? written : 0;
-        n -= written > 0 ? (size_t)written : 0;
-    }
-    return 0;
-}
-
-static int to_file(void *trace, const void *bytes, size_t n)
-{
-    return cu__trace_write_fd(((struct cu_trace *)trace)->fd, bytes, n);
-}
 
 static int to_sink(void *trace, const void *bytes, size_t n)
 {
@@ -70,7 +50,7 @@ static int start(const struct cu_trace *wanted, cu__trace_sink *sink, struct cu_
 
 int cu_trace_start(cu_trace_sink *sink, void *arg, struct cu_trace **out)
 {
-    return start(&(struct cu_trace){.sink = sink, .arg = arg, .fd = -1}, to_sink, out);
+    return start(&(struct cu_trace){.sink = sink, .arg = arg}, to_sink, out);
 }
 
 int cu_trace_start_file(const char *path, struct cu_trace **out)
@@ -78,14 +58,14 @@ int cu_trace_start_file(const char *path, struct cu_trace **out)
     if (!cu__trace_can_record()) {
         return -ENOTSUP; /* before a file is made for nothing */
     }
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        return -errno;
-    }
-    int err = start(&(struct cu_trace){.fd = fd}, to_file, out);
-    if (err) {
-        close(fd);
-        unlink(path);
+    struct cu_pprof_file *file;
+    int err = cu_pprof_file_open(path, false, &file);
+    if (!err) {
+        err = start(&(struct cu_trace){.sink = cu_pprof_file_write, .arg = file, .file = file},
+                    to_sink, out);
+        if (err) {
+            cu_pprof_file_close(file, err);
+        }
     }
     return err;
 }
@@ -94,8 +74,8 @@ int cu_trace_stop(struct cu_trace *t)
 {
     int err = cu__trace_finish(t->client);
     cu__trace_leave(t->client);
-    if (t->fd >= 0 && close(t->fd) != 0 && !err) {
-        err = -errno;
+    if (t->file) {
+        err = cu_pprof_file_close(t->file, err);
     }
     free(t);
     return err;

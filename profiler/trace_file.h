@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: traces in files, for the API and the flight recorder.
+ * Purpose: traces in files, for the flight recorder.
  */
 #ifndef COPPER_TRACE_FILE_H
 #define COPPER_TRACE_FILE_H
 
 #include "trace_writer.h"
 
-#include <stddef.h>
-
-/* Writes all of it; 0 or -errno. */
-int cu__trace_write_fd(int fd, const void *bytes, size_t n);
 /* A whole trace of these generations; nothing is left of it when it fails. 0 or -errno. */
 int cu__flight_write_blobs(const char *path, struct cu__blob *const *blobs, unsigned n);
 

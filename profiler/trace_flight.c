@@ -17,9 +17,9 @@
 #include "trace_wire.h"
 #include "units.h"
 
+#include <copper/pprof.h>
 #include <copper/trace.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,28 +35,16 @@ static unsigned late_files;
 
 int cu__flight_write_blobs(const char *path, struct cu__blob *const *blobs, unsigned n)
 {
-    char partial[PATH_MAX];
-    if (snprintf(partial, sizeof(partial), "%s.partial", path) >= (int)sizeof(partial)) {
-        return -ENAMETOOLONG;
-    }
-    int fd = open(partial, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) {
-        return -errno;
-    }
-    int err = cu__trace_write_fd(fd, COPPER_WIRE_HEADER, COPPER_WIRE_HEADER_BYTES);
-    for (unsigned i = 0; i < n && !err; i++) {
-        err = cu__trace_write_fd(fd, blobs[i]->bytes, blobs[i]->n);
-    }
-    if (close(fd) != 0 && !err) {
-        err = -errno;
-    }
-    if (!err && rename(partial, path) != 0) {
-        err = -errno;
-    }
+    struct cu_pprof_file *file;
+    int err = cu_pprof_file_open(path, false, &file);
     if (err) {
-        unlink(partial);
+        return err;
     }
-    return err;
+    err = cu_pprof_file_write(file, COPPER_WIRE_HEADER, COPPER_WIRE_HEADER_BYTES);
+    for (unsigned i = 0; i < n && !err; i++) {
+        err = cu_pprof_file_write(file, blobs[i]->bytes, blobs[i]->n);
+    }
+    return cu_pprof_file_close(file, err);
 }
 
 int cu_flight_start(int64_t wanted_ns, size_t max_bytes)

@@ -22,6 +22,7 @@
 #include "routes.h"
 #include "runtime_weak.h"
 #include "spare_symbolizer.h"
+#include "waiting.h"
 
 #include <copper/profiler.h>
 #include <ctype.h>
@@ -125,7 +126,7 @@ static int64_t pause_after(int64_t cost_ns)
 }
 
 /* -ECANCELED: the client left. */
-static int watch(struct wall *w, struct cu__answer *a, int64_t duration_ns)
+static int watch(struct wall *w, int64_t duration_ns, cu__is_gone_fn *is_gone, void *ctx)
 {
     int64_t begin = cu__now_ns(), end = begin + duration_ns, last = begin, now = begin;
     int64_t pause = LOOK_NS;
@@ -133,7 +134,7 @@ static int watch(struct wall *w, struct cu__answer *a, int64_t duration_ns)
     int err = 0;
     while (!err && now < end && !cu__is_finishing()) {
         int64_t step = pause < end - now ? pause : end - now;
-        if (!cu__answer_wait(a, step)) {
+        if (!cu__wait(step, is_gone, ctx)) {
             return -ECANCELED;
         }
         int64_t cpu = cu__clock_ns(CLOCK_THREAD_CPUTIME_ID);
@@ -192,7 +193,7 @@ static void comment(struct cu_pprof *p, const struct wall *w)
     cu_pprof_comment(p, text);
 }
 
-static int send_pprof(struct cu__answer *a, const struct wall *w, const char *filename)
+static int encode(const struct wall *w, struct cu_pprof **out)
 {
     struct cu__encoder *e = cu__encoder_new();
     int err = e ? 0 : -ENOMEM;
@@ -208,9 +209,31 @@ static int send_pprof(struct cu__answer *a, const struct wall *w, const char *fi
         err = encode_group(e, w, i);
     }
     struct cu_pprof *p = e ? cu__encoder_finish(e) : NULL;
-    if (p) {
-        comment(p, w);
+    if (err) {
+        cu_pprof_free(p);
+        return err;
     }
+    if (!p) {
+        return -ENOMEM;
+    }
+    comment(p, w);
+    *out = p;
+    return 0;
+}
+
+int cu__wall_profile(int64_t window_ns, cu__is_gone_fn *is_gone, void *ctx, struct cu_pprof **out)
+{
+    struct wall w = {0};
+    int err = watch(&w, window_ns, is_gone, ctx);
+    err = err ? err : encode(&w, out);
+    clear(&w);
+    return err;
+}
+
+static int send_pprof(struct cu__answer *a, int64_t window_ns, const char *filename)
+{
+    struct cu_pprof *p = NULL;
+    int err = cu__wall_profile(window_ns, cu__answer_is_gone, a, &p);
     if (!err && cu__answer_begin(a, COPPER_TYPE_BINARY, filename)) {
         a->err = cu_pprof_write(p, cu__answer_write, a);
     }
@@ -219,7 +242,7 @@ static int send_pprof(struct cu__answer *a, const struct wall *w, const char *fi
 }
 
 /* "root;...;leaf N" lines. */
-static int send_folded(struct cu__answer *a, const struct wall *w)
+static int write_folded(struct cu__answer *a, const struct wall *w)
 {
     struct cu_symbolizer *symbols = cu__symbolizer_borrow();
     if (!symbols) {
@@ -246,23 +269,27 @@ static int send_folded(struct cu__answer *a, const struct wall *w)
     return 0;
 }
 
+static int send_folded(struct cu__answer *a, int64_t window_ns)
+{
+    struct wall w = {0};
+    int err = watch(&w, window_ns, cu__answer_is_gone, a);
+    err = err ? err : write_folded(a, &w);
+    clear(&w);
+    return err;
+}
+
 static void serve(struct cu__answer *a, int64_t window_ns, const char *filename, bool is_folded)
 {
     if (a->is_head) {
         cu__answer_begin(a, is_folded ? COPPER_TYPE_TEXT : COPPER_TYPE_BINARY, filename);
         return;
     }
-    struct wall w = {0};
     cu__window_begin();
-    int err = watch(&w, a, window_ns);
-    if (!err) {
-        err = is_folded ? send_folded(a, &w) : send_pprof(a, &w, filename);
-    }
+    int err = is_folded ? send_folded(a, window_ns) : send_pprof(a, window_ns, filename);
     if (err) {
         cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
     }
     cu__window_end();
-    clear(&w);
 }
 
 void cu__serve_wall(struct cu__answer *a)

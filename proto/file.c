@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: profiles to files.
+ * Purpose: profiles, and what else wants it, to files.
  *
  * Design: a file is written beside its target under a name of its own, synced, and renamed over it;
- * whoever opens the target sees the old or the new profile, whole. A target that is there and is no
+ * whoever opens the target sees the old or the new file, whole. A target that is there and is no
  * regular file (/dev/stdout, a pipe) is written to directly, for it must not be replaced.
+ *
+ * Invariants: after the first error nothing is written any more, and close removes what there is.
  */
 #include <copper/pprof.h>
 
@@ -20,30 +22,12 @@
 #define COPPER_TEMPORARY_SUFFIX 32  /* bytes of ".PID.SERIAL.tmp" and its zero */
 #define COPPER_TEMPORARY_TRIES  100 /* names taken by leftovers of a killed process of our pid */
 
-static int write_to_fd(void *ctx, const void *bytes, size_t n)
-{
-    int fd = *(const int *)ctx;
-    for (const char *at = bytes; n;) {
-        ssize_t done = write(fd, at, n);
-        if (done < 0 && errno == EINTR)
-            continue;
-        if (done < 0)
-            return -errno;
-        at += done;
-        n -= (size_t)done;
-    }
-    return 0;
-}
-
-static int write_and_close(const struct cu_pprof *p, int fd, bool sync)
-{
-    int err = cu_pprof_write(p, write_to_fd, &fd);
-    if (!err && sync && fsync(fd))
-        err = -errno;
-    if (close(fd) && !err)
-        err = -errno;
-    return err;
-}
+struct cu_pprof_file {
+    int fd, err;
+    bool is_synced;
+    char *beside; /* NULL: the target is written to directly */
+    char target[];
+};
 
 /* Opens a new file beside path. *name (to be freed) is its name. Returns the fd or an error. */
 static int open_beside(const char *path, char **name)
@@ -68,22 +52,65 @@ static int open_beside(const char *path, char **name)
     return err;
 }
 
-int cu_pprof_write_file(const struct cu_pprof *p, const char *path)
+int cu_pprof_file_open(const char *path, bool is_synced, struct cu_pprof_file **out)
 {
     struct stat st;
-    char *name;
+    size_t n = strlen(path) + 1;
+    struct cu_pprof_file *f = malloc(sizeof *f + n);
+    *out = NULL;
+    if (!f)
+        return -ENOMEM;
+    memcpy(f->target, path, n);
+    f->err = 0;
+    f->is_synced = is_synced;
+    f->beside = NULL;
     if (stat(path, &st) == 0 && !S_ISREG(st.st_mode)) {
-        int fd = open(path, O_WRONLY | O_CLOEXEC);
-        return fd < 0 ? -errno : write_and_close(p, fd, false);
+        f->fd = open(path, O_WRONLY | O_CLOEXEC);
+        f->fd = f->fd < 0 ? -errno : f->fd;
+    } else {
+        f->fd = open_beside(path, &f->beside);
     }
-    int fd = open_beside(path, &name);
-    if (fd < 0)
-        return fd;
-    int err = write_and_close(p, fd, true);
-    if (!err && rename(name, path))
+    if (f->fd < 0) {
+        int err = f->fd;
+        free(f);
+        return err;
+    }
+    *out = f;
+    return 0;
+}
+
+int cu_pprof_file_write(void *file, const void *bytes, size_t n)
+{
+    struct cu_pprof_file *f = file;
+    for (const char *at = bytes; n && !f->err;) {
+        ssize_t done = write(f->fd, at, n);
+        if (done < 0 && errno != EINTR)
+            f->err = -errno;
+        at += done > 0 ? done : 0;
+        n -= done > 0 ? (size_t)done : 0;
+    }
+    return f->err;
+}
+
+int cu_pprof_file_close(struct cu_pprof_file *f, int err)
+{
+    err = f->err ? f->err : err;
+    if (!err && f->beside && f->is_synced && fsync(f->fd))
         err = -errno;
-    if (err)
-        unlink(name);
-    free(name);
+    if (close(f->fd) && !err)
+        err = -errno;
+    if (!err && f->beside && rename(f->beside, f->target))
+        err = -errno;
+    if (err && f->beside)
+        unlink(f->beside);
+    free(f->beside);
+    free(f);
     return err;
+}
+
+int cu_pprof_write_file(const struct cu_pprof *p, const char *path)
+{
+    struct cu_pprof_file *f;
+    int err = cu_pprof_file_open(path, true, &f);
+    return err ? err : cu_pprof_file_close(f, cu_pprof_write(p, cu_pprof_file_write, f));
 }

@@ -210,6 +210,18 @@ int cu_label_set(const char *key, const char *value)
     return error;
 }
 
+struct cu_label_scope cu_label_push(const char *key, const char *value)
+{
+    struct cu_label_scope scope = {.before = current()};
+    scope.err = cu_label_set(key, value);
+    return scope;
+}
+
+void cu_label_pop(const struct cu_label_scope *scope)
+{
+    set_current(scope->before);
+}
+
 const char *cu_label_get(const char *key)
 {
     const struct cu_labels *set = current();

@@ -19,7 +19,7 @@ def maker(number):
 
 
 def requests():
-    targets = ["", "goroutine", "goroutine?debug=1", "goroutine?debug=2&threads=1",
+    targets = ["", "my.own", "my.own?debug=1", "my.own?seconds=1", "goroutine", "goroutine?debug=1", "goroutine?debug=2&threads=1",
                "goroutine?seconds=5", "goroutine?seconds=-1", "goroutine?seconds=99999",
                "goroutine?seconds=1&debug=1", "threadcreate", "threadcreate?debug=1",
                "threadcreate?seconds=2", "profile", "profile?seconds=1&hz=500",

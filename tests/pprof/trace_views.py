@@ -147,7 +147,7 @@ def flight(folder, _):
         parsed = judge(path, "flight, by itself")
         waits = longest_ready(parsed)
         check(waits >= 20e6, "flight: the delay is in it: %d ns" % waits)
-    check(not glob.glob(folder + "/*.partial"), "flight: no partial file is left")
+    check(not glob.glob(folder + "/*.tmp"), "flight: nothing is left beside it")
     for value, said in (("10", "COPPER_FLIGHT=10 has no unit; write 10s"),
                         ("soon", "COPPER_FLIGHT=soon is no time; write 10s or 5ms")):
         out, err = run("tasks", folder + "/t", env={"COPPER_FLIGHT": value})

@@ -3,6 +3,7 @@
 #include <copper/label.h>
 #include <copper/sync.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -50,6 +51,102 @@ COROUTINE_TEST(children_inherit)
     return 0;
 }
 
+static void push_and_leave(void)
+{
+    COPPER_LABEL_SCOPE("stage", "inner");
+    COPPER_LABEL_SCOPE("more", "yes");
+    cu_label_set("stage", "changed inside");
+}
+
+static int both_scopes(void)
+{
+    const struct cu_labels *before = here();
+    expect(before && strcmp(cu_label_get("who"), "outer") == 0);
+    for (int i = 0; i < 3; i++) {
+        COPPER_LABEL_SCOPE("stage", "outer");
+        expect(strcmp(cu_label_get("stage"), "outer") == 0);
+        push_and_leave();
+        expect(strcmp(cu_label_get("stage"), "outer") == 0 && cu_label_get("more") == NULL);
+        if (i == 1) {
+            continue;
+        }
+        COPPER_LABEL_SCOPE("who", NULL); /* takes one away for a while */
+        expect(cu_label_get("who") == NULL);
+    }
+    expect(here() == before);
+    struct cu_label_scope wrong = cu_label_push("", "x");
+    expect(wrong.err == -EINVAL && here() == before);
+    cu_label_pop(&wrong);
+    expect(here() == before);
+    struct cu_label_scope once = cu_label_push("once", "1");
+    expect(once.err == 0 && strcmp(cu_label_get("once"), "1") == 0);
+    cu_label_pop(&once);
+    expect(here() == before);
+    return 0;
+}
+
+COROUTINE_TEST(scopes_end)
+{
+    cu_label_set("who", "outer");
+    return both_scopes();
+}
+
+static void *scopes_of_thread(void *unused)
+{
+    (void)unused;
+    static int line;
+    cu_label_set("who", "outer");
+    line = both_scopes();
+    return &line;
+}
+
+static void plain_threads_too(void **state)
+{
+    (void)state;
+    pthread_t t;
+    void *line;
+    assert_int_equal(pthread_create(&t, NULL, scopes_of_thread, NULL), 0);
+    pthread_join(t, &line);
+    assert_int_equal(*(int *)line, 0);
+}
+
+/* Parks in its scope, and may go on elsewhere; others do not see it. */
+static void in_scope(void *wg)
+{
+    COPPER_LABEL_SCOPE("who", "child");
+    childs = here();
+    for (int i = 0; i < 20; i++) {
+        cu_yield();
+        if (here() != childs) {
+            childs = NULL;
+            break;
+        }
+    }
+    cu_wg_done(wg);
+}
+
+COROUTINE_TEST(children_keep_what_they_inherited)
+{
+    cu_wg wg = {0}, done = {0};
+    {
+        COPPER_LABEL_SCOPE("who", "parent");
+        cu_wg_add(&done, 1);
+        cu_wg_go(&wg, in_scope, &done);
+    }
+    expect(cu_label_get("who") == NULL);
+    cu_wg_wait(&done);
+    expect(childs && strcmp(cu_labels_value(childs, 0), "child") == 0);
+    cu_wg_wait(&wg);
+    {
+        COPPER_LABEL_SCOPE("who", "parent");
+        cu_wg_go(&wg, child, NULL);
+    }
+    cu_wg_wait(&wg);
+    expect(childs && strcmp(cu_labels_value(childs, 0), "parent") == 0);
+    expect(cu_label_get("who") == NULL);
+    return 0;
+}
+
 static void limits(void **state)
 {
     (void)state;
@@ -85,6 +182,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sorted_and_shared),
         cmocka_unit_test(children_inherit),
+        cmocka_unit_test(scopes_end),
+        cmocka_unit_test(plain_threads_too),
+        cmocka_unit_test(children_keep_what_they_inherited),
         cmocka_unit_test(limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * copper/profiler.h: profile this process.
+ * copper/profiler.h: serve profiles of this process over HTTP. To take them from C, see
+ * copper/profile.h, which this header includes.
  *
  * Works in any process, with or without the coroutine runtime. Nothing runs (no thread, timer or
  * signal) before the first call that needs it.
@@ -12,6 +13,7 @@
 #ifndef COPPER_PROFILER_H
 #define COPPER_PROFILER_H
 
+#include <copper/profile.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -20,10 +22,6 @@
 extern "C" {
 #endif
 #pragma GCC visibility push(default)
-
-#define COPPER_CPU_HZ_DEFAULT 100
-#define COPPER_CPU_HZ_MAX     10000
-#define COPPER_SECONDS_MAX    3600 /* longest window a client may ask for */
 
 /* Serves /debug/pprof/ at "HOST:PORT" (IPv4 literal; port 0: any free one) from threads of our own.
  * A host other than loopback needs COPPER_TOKEN_FILE. 0; -EINVAL (address malformed), -EADDRINUSE,
@@ -35,39 +33,6 @@ int cu_pprof_serve(const char *address);
 const char *cu_pprof_address(void);
 /* Stops serving; requests under way are cut. */
 void cu_pprof_stop(void);
-
-/* CPU profile of the next `seconds` seconds at hz (0: 100) into a file, atomically. Blocks its thread
- * for that long. Any number may run at once, beside HTTP clients. 0 or -errno. */
-int cu_profile_cpu_file(const char *path, double seconds, int hz);
-
-/* Samples allocations once in so many bytes on average from now on (COPPER_HEAP_RATE does the same
- * at start-up; 512 KiB unless told; 1: every one; 0: none). 0; -ENOTSUP: copper::heap is not linked;
- * -EINVAL. */
-int cu_profile_heap_rate(uint64_t bytes);
-
-/* ---- waits and delays of coroutines ----------------------------------------------------------
- *
- * Off unless asked for; ?seconds= turns a profile on for its window. Rates are what is sampled, values
- * are what happened: they are scaled up, and only grow. A rate of more than an hour is taken as an
- * hour, a fraction of more than a million as that. 0, -ENOTSUP (no coroutine runtime in the
- * process), -ENOMEM, -ENOSPC (too many tools attached). From plain threads and coroutines. */
-
-/* Block profile: a wait of rate_ns or longer counts, a shorter one with probability duration/rate.
- * 1: all; 0 or less: off. Like Go's SetBlockProfileRate, but of all waits: channels, select, locks,
- * sleep, I/O, announced blocking calls. At start-up from COPPER_BLOCK_RATE=10us. */
-int cu_profile_block_rate(int64_t rate_ns);
-/* Mutex profile: one in `fraction` contended unlocks counts; 0: off; negative: only asks. Returns the
- * fraction before, or -errno. Like Go's SetMutexProfileFraction. At start-up from
- * COPPER_MUTEX_FRACTION=5. */
-int cu_profile_mutex_fraction(int fraction);
-/* Schedule and hog profiles and the delays of /metrics; sampled by duration as above. At start-up
- * from COPPER_SCHEDULE_RATE=10us. */
-int cu_profile_schedule_rate(int64_t rate_ns);
-
-/* Samples allocations once in so many bytes on average from now on (COPPER_HEAP_RATE does the same
- * at start-up; 512 KiB unless told; 1: every one; 0: none). 0; -ENOTSUP: copper::heap is not linked;
- * -EINVAL. */
-int cu_profile_heap_rate(uint64_t bytes);
 
 /* ---- our routes in somebody else's server ---------------------------------------------------- */
 

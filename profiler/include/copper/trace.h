@@ -40,7 +40,10 @@ typedef int cu_trace_sink(void *arg, const void *bytes, size_t n);
  * many tools are attached to the runtime; -errno of the first write, or of starting a thread. From
  * plain threads and from coroutines, where it blocks the thread for some milliseconds. */
 int cu_trace_start(cu_trace_sink *sink, void *arg, struct cu_trace **out);
-/* The same into a file, which is created or replaced. */
+/* The same into a file, which is created or replaced when the trace is stopped: until then it is
+ * beside path, under that name with ".PID.N.tmp", and can be read there if the process dies. When the
+ * disk gets full, cu_trace_stop says so, a file that was there is untouched and nothing is left. A path
+ * that is there and is no regular file is written to directly. */
 int cu_trace_start_file(const char *path, struct cu_trace **out);
 /* Ends it: when it returns, the trace is complete, and sink is not called any more. Frees the
  * trace. 0, or what failed meanwhile: -errno of the file, what sink returned, -ENOMEM. */

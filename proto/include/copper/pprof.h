@@ -179,6 +179,16 @@ struct cu_gzip *cu_gzip_open(cu_pprof_write_fn *write, void *ctx);
 int cu_gzip_write(struct cu_gzip *z, const void *bytes, size_t n);
 int cu_gzip_close(struct cu_gzip *z); /* finishes the stream and frees z, also after an error */
 
+/* A file that is there whole or not at all, as cu_pprof_write_file makes it, for those who write text
+ * or other formats. open: 0 or -errno; is_synced: close waits until the disk has it, so that it is whole
+ * after a power failure too. write is a cu_pprof_write_fn; its first error is sticky. close
+ * puts the file in its place and frees f; when err is not 0 or anything failed before, nothing is left
+ * beside the target, which is as it was. It returns the first failure, or err. */
+struct cu_pprof_file;
+int cu_pprof_file_open(const char *path, bool is_synced, struct cu_pprof_file **out);
+int cu_pprof_file_write(void *file, const void *bytes, size_t n);
+int cu_pprof_file_close(struct cu_pprof_file *f, int err);
+
 #pragma GCC visibility pop
 #ifdef __cplusplus
 }

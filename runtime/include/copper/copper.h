@@ -27,6 +27,7 @@
 
 #if defined(__has_include)
 #if __has_include(<copper/profiler.h>)
+#include <copper/profile.h>
 #include <copper/profiler.h>
 #include <copper/trace.h>
 #endif

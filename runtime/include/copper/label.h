@@ -7,7 +7,8 @@
  * as the process, so that a tool may keep a pointer. At most COPPER_LABEL_SETS_MAX different sets
  * exist; do not label with request ids.
  *
- *     cu_label_set("stage", "parse");
+ *     cu_label_set("stage", "parse");                  // until it is changed
+ *     COPPER_LABEL_SCOPE("stage", "parse");            // until the end of the block
  */
 #ifndef COPPER_LABEL_H
 #define COPPER_LABEL_H
@@ -32,6 +33,30 @@ int cu_label_set(const char *key, const char *value);
 
 /* The value of the caller's label, or NULL. Valid as long as the process lives. */
 const char *cu_label_get(const char *key);
+
+/* ---- for a while: as Go's pprof.Do ---- */
+
+/* What push found, for pop. */
+struct cu_label_scope {
+    const struct cu_labels *before;
+    int err; /* of push: 0 or as cu_label_set, and then the label is not set */
+};
+
+/* As cu_label_set, and remembers all labels of the caller as they were. */
+struct cu_label_scope cu_label_push(const char *key, const char *value);
+/* Gives the caller back the labels that it had before the push: what it pushed and set since then
+ * is gone. Pushes nest; each is popped in the coroutine or thread that made it, the last one first.
+ * What was spawned meanwhile keeps what it inherited. Any number of times; never fails; takes no
+ * lock. */
+void cu_label_pop(const struct cu_label_scope *scope);
+
+/* A push that is popped when the block is left, in whatever way but longjmp and cu_exit. A
+ * declaration; C++ knows it too. */
+#define COPPER_LABEL_SCOPE(key, value)                                                             \
+    __attribute__((cleanup(cu_label_pop), unused)) const struct cu_label_scope                     \
+    COPPER_LABEL_SCOPE_NAME(__COUNTER__) = cu_label_push((key), (value))
+#define COPPER_LABEL_SCOPE_NAME(number)    COPPER_LABEL_SCOPE_NAME_OF(number)
+#define COPPER_LABEL_SCOPE_NAME_OF(number) cu_label_scope_##number
 
 /* Reads a set, in order of keys. l may be NULL (the empty set). Any context. */
 size_t cu_labels_count(const struct cu_labels *l);
