@@ -32,6 +32,7 @@ void cu__answer_init(struct cu__answer *a, const struct cu_http_request *request
 
 #define COPPER_TYPE_BINARY "application/octet-stream"
 #define COPPER_TYPE_TEXT   "text/plain; charset=utf-8"
+#define COPPER_TYPE_JSON   "application/json"
 #define COPPER_TYPE_HTML   "text/html; charset=utf-8"
 
 /* Starts a 200. filename: of an attachment, NULL: none. True when a body is wanted (not HEAD). */

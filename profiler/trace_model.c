@@ -79,6 +79,7 @@ struct cu__model {
     const struct cu__model_m *last_m; /* whose event was written last, and when, in units */
     uint64_t last_unit;
     struct cu__model_stats stats;
+    uint64_t heap_bytes; /* to be told; 0: nothing */
     bool is_failed;
 };
 
@@ -928,6 +929,16 @@ static void on_annotation(struct cu__model *model, struct cu__model_m *m,
     }
 }
 
+/* Only a thread with a P can. */
+static void tell_heap(struct cu__model *model, struct cu__model_m *m)
+{
+    if (model->heap_bytes && m->p && m->p->status == P_RUNNING) {
+        mention_m(model, m);
+        WRITE(model, m, HEAP_ALLOC, model->heap_bytes);
+        model->heap_bytes = 0;
+    }
+}
+
 /* ---- one event ------------------------------------------------------------------------------- */
 
 void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
@@ -1000,6 +1011,12 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
         break;
     }
     m->guess_g = 0; /* what the inspection saw is older or newer than this, and no longer needed */
+    tell_heap(model, m);
+}
+
+void cu__model_heap(struct cu__model *model, uint64_t bytes)
+{
+    model->heap_bytes = bytes;
 }
 
 bool cu__model_can(struct cu__model *model, struct cu__model_m *m, const struct cu__trace_record *r)

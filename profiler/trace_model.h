@@ -48,6 +48,8 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
                      const struct cu__trace_record *record, uint32_t stack);
 /* Records of this thread are missing from here on. */
 void cu__model_lost(struct cu__model *model, struct cu__model_m *m, uint64_t count);
+/* Bytes of the heap in use, to be told with the next event that has a place for it. */
+void cu__model_heap(struct cu__model *model, uint64_t bytes);
 /* A sample of the CPU profile. g 0: none. */
 void cu__model_sample(struct cu__model *model, int64_t now_ns, int32_t tid, int64_t g,
                       uint32_t stack);

@@ -18,6 +18,7 @@
 #include "trace_record.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -32,6 +33,7 @@
 #define COPPER_TRACE_NAMES_MAX     (1u << 17)   /* stacks remembered */
 #define COPPER_TRACE_SAMPLES_MAX   4096u
 #define COPPER_TRACE_GONE_NS       1000000000 /* how often ended threads are looked for */
+#define COPPER_TRACE_HEAP_NS       100000000  /* how often the heap's size is told */
 
 #pragma weak cu_maxprocs
 
@@ -79,7 +81,7 @@ static struct {
 static struct cu__model *model;
 static struct stream *streams;
 static uint64_t generation;
-static int64_t began_ns, looked_for_gone_ns;
+static int64_t began_ns, looked_for_gone_ns, told_heap_ns;
 static bool has_begun;   /* a generation */
 static bool is_with_all; /* this generation must mention everything */
 
@@ -252,6 +254,16 @@ static void merge_samples(void)
     pthread_mutex_unlock(&samples_lock);
 }
 
+/* As malloc counts; nothing where another allocator does not tell. */
+static void tell_heap(int64_t now_ns)
+{
+    if (now_ns >= told_heap_ns + COPPER_TRACE_HEAP_NS) {
+        struct mallinfo2 info = mallinfo2();
+        told_heap_ns = now_ns;
+        cu__model_heap(model, info.uordblks + info.hblkhd);
+    }
+}
+
 /* Everything that happened until now. */
 static void drain(struct heads *h)
 {
@@ -270,6 +282,7 @@ static void drain(struct heads *h)
         h->n++;
         advance(h, h->n - 1, until);
     }
+    tell_heap(until);
     merge(h, until);
     merge_samples();
     free_gone(until);

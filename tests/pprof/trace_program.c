@@ -15,7 +15,8 @@
  *     tasks      tasks, regions and logs, misused ones too
  *     calls      parks, spawns and logs in the middle of announced calls
  *     skynet     a tree of NUMBER leaves, as fast as the machine can
- *     serve      serves until its input ends; coroutines work meanwhile
+ *     serve      serves until its input ends; coroutines work meanwhile. With a NUMBER random
+ *                programs follow each other, and tell of regions, tasks and odd texts
  *     late       a hog delays another coroutine, with the flight recorder on
  *
  * A second table of hooks counts what happens; `random` prints it as "count NAME NUMBER".
@@ -33,6 +34,7 @@
 #include <copper/trace.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -137,6 +139,7 @@ static void print_counts(void)
 static cu_chan *chans[CHANS];
 static cu_mutex mutexes[MUTEXES];
 static cu_wg all;
+static bool is_talking;
 static _Atomic int budget;
 
 struct worker {
@@ -170,11 +173,26 @@ static void short_call(void *us)
     usleep((useconds_t)(uintptr_t)us);
 }
 
+static void talk_oddly(uint64_t which)
+{
+    uint64_t task = cu_trace_task_begin("odd \"task\"", 0);
+    cu_trace_region_begin(task, which & 1 ? "outer\n" : "");
+    cu_trace_region_begin(0, "inner\\");
+    cu_trace_log(task, "text", "no UTF-8: \xff\xc3( \xed\xa0\x80, UTF-8: \xc3\xa9 \xe2\x82\xac \x01");
+    cu_yield();
+    cu_trace_region_end(0, "inner\\");
+    cu_trace_region_end(task, which & 1 ? "outer\n" : "");
+    cu_trace_task_end(task);
+}
+
 static void step(struct worker *w)
 {
     uint64_t what = draw(&w->seed) % 100, which = draw(&w->seed);
     cu_chan *c = chans[which % CHANS];
     uint64_t value = which;
+    if (is_talking && which % 32 == 0) {
+        talk_oddly(which / 32);
+    }
     if (what < 25) {
         cu_try_send(c, &value);
     } else if (what < 45) {
@@ -707,6 +725,17 @@ static int run_served(void *unused)
     return 0;
 }
 
+static int run_endless(void *unused)
+{
+    (void)unused;
+    is_talking = true;
+    for (uint64_t seed = number;; seed++) {
+        run_random(&seed);
+        cu_sleep(50 * COPPER_MS);
+    }
+    return 0;
+}
+
 static void *run_aside(void *fn)
 {
     cu_run(*(int (**)(void *))fn, NULL);
@@ -715,7 +744,8 @@ static void *run_aside(void *fn)
 
 static int do_serve(void)
 {
-    static int (*fn)(void *) = run_served;
+    static int (*fn)(void *);
+    fn = number ? run_endless : run_served;
     char buffer[64];
     pthread_t thread;
     int err = cu_pprof_serve("127.0.0.1:0");
@@ -767,7 +797,7 @@ int main(int argc, char **argv)
 {
     const char *what = argc > 2 ? argv[1] : "";
     path = argc > 2 ? argv[2] : "";
-    number = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
+    number = argc > 3 ? strtoull(argv[3], NULL, 10) : (uint64_t)(strcmp(what, "serve") != 0);
     static const struct {
         const char *name;
         int (*run)(void *);
