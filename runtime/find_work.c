@@ -40,7 +40,9 @@
  * who leaves the role sees to a successor as above while anybody waits for I/O. Events that the
  * keeper found are delivered when it has a P. While workers that run out of work find events so
  * often that the keeper would be woken for what they take, it sleeps beside the poller for NAP_NS
- * at a time; should they all go to sleep, the last of them sends it back.
+ * at a time, and spinning workers look elsewhere; should all go to sleep, the last sends the keeper
+ * back. Where the answers come from outside, a worker's first look finds nothing, and none of this
+ * happens.
  *
  * A runnext is stolen only from a P that did not switch since the thief last looked, some
  * microseconds ago: normally its P runs it at once, with warm data; but if what runs there does not
@@ -166,13 +168,13 @@ static struct cu__g *look_nearby(struct cu__m *m)
     cu__timers_run(p, now_ns);
     struct cu__g *g = cu__pick(p);
     if (g == NULL && cu__netpoll_is_on() && cu__netpoll_is_awaited()) {
-        if (!m->is_spinning) {
-            cu__netpoll_attend(now_ns);
+        if (!m->is_spinning || !cu__netpoll_is_attended(now_ns)) {
             cu__netpoll_look();
-        } else if (!cu__netpoll_is_attended(now_ns)) {
-            cu__netpoll_look();
+            g = cu__pick(p);
         }
-        g = cu__pick(p);
+        if (!m->is_spinning) {
+            cu__netpoll_attend(m, now_ns, g != NULL);
+        }
     }
     while (g == NULL && cu__replay_is_on() && cu__replay_advance(p)) {
         g = cu__pick(p);
@@ -332,7 +334,9 @@ static enum sleep sleep_a_while(struct cu__m *m, bool *is_keeper, struct cu__pol
         return cu__get_up(m) ? IS_UP : GOES_ON;
     }
     if (*is_keeper && cu__netpoll_is_on()) {
-        if (cu__netpoll_is_attended(cu_now()) && nap(m, until)) {
+        bool is_attended =
+            cu__netpoll_is_attended(cu_now()) && load_relaxed(&cu__netpoll.attended_by) != m;
+        if (is_attended && nap(m, until)) {
             return GOES_ON;
         }
         if (sleep_polling(m, until, polled)) {

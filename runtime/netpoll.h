@@ -14,7 +14,7 @@
 #define COPPER_POLL_BATCH   64               /* events taken at once */
 #define COPPER_ATTEND_NS    (50 * COPPER_US) /* a look so soon after another ... */
 #define COPPER_ATTEND_MAX   32u
-#define COPPER_ATTEND_LOOKS 8u /* ... so often in turn lets expect more */
+#define COPPER_ATTEND_LOOKS 2u /* ... so often in turn lets expect more */
 
 /* What one look brought: to be delivered by a worker that has a P. */
 struct cu__polled {
@@ -28,7 +28,8 @@ struct cu__netpoll {
     uint32_t sources;               /* any: atomic; signals that are delivered through the poller */
     int64_t looked_ns;              /* any: atomic; the last look that did not wait */
     int64_t attended_ns;            /* any: atomic; the last by a worker that had run out of work */
-    uint32_t attended_count;        /* any: atomic; of these, how many came soon after another */
+    const void *attended_by;        /* any: atomic; which one that was */
+    uint32_t attended_count;        /* any: atomic; how many found something soon after another */
     uint32_t waiting cache_aligned; /* any: atomic; coroutines and threads that wait for I/O */
     uint32_t daemons;               /* any: atomic; of these: daemons, which nobody awaits */
 };
@@ -45,17 +46,19 @@ static inline bool cu__netpoll_is_awaited(void)
     return load_relaxed(&cu__netpoll.waiting) != 0 || load_relaxed(&cu__netpoll.sources) != 0;
 }
 
-/* A worker ran out of work, and will look now. Several may at once, and one be lost. */
-static inline void cu__netpoll_attend(int64_t now_ns)
+/* A worker ran out of work, and has looked. While that finds something again and again, it attends
+ * to the poller. Several may write at once, and one be lost. */
+static inline void cu__netpoll_attend(const void *worker, int64_t now_ns, bool has_found)
 {
     bool is_soon = now_ns - load_relaxed(&cu__netpoll.attended_ns) < COPPER_ATTEND_NS;
     uint32_t count = load_relaxed(&cu__netpoll.attended_count);
-    count = !is_soon ? count / 2 : count < COPPER_ATTEND_MAX ? count + 1 : count;
+    count = !is_soon || !has_found ? count / 2 : count < COPPER_ATTEND_MAX ? count + 1 : count;
     store_relaxed(&cu__netpoll.attended_count, count);
+    store_relaxed(&cu__netpoll.attended_by, worker);
     store_relaxed(&cu__netpoll.attended_ns, now_ns);
 }
 
-/* A guess: a worker will look again in a moment, as it did just now and many times before. */
+/* A guess: some worker will look again in a moment, as it did just now and many times before. */
 static inline bool cu__netpoll_is_attended(int64_t now_ns)
 {
     return load_relaxed(&cu__netpoll.attended_count) >= COPPER_ATTEND_LOOKS &&
