@@ -47,13 +47,21 @@ def statuses():
     status, _, err = run("leak.exit_prog", "workers", "3")
     expect("own status", status, 3)
     expect_match("own status", workers(3), err)
-    for kind in ("clean", "daemon", "sleeping", "settles"):
+    for kind in ("clean", "daemon", "sleeping", "ticker", "settles"):
         for own in ("0", "3"):
             expect(f"{kind} {own}", run("leak.exit_prog", kind, own), (int(own), "", ""))
     for check in (None, "none", "0", ""):
         expect(f"off: {check}", run("leak.exit_prog", "workers", check=check), (0, "", ""))
         expect(f"off: {check}", run("leak.exit_prog", "workers", "3", check=check), (3, "", ""))
     expect("_exit", run("leak.exit_prog", "_exit"), (0, "", ""))
+
+
+def stopped_timer():
+    status, _, err = run("leak.exit_prog", "stopped-timer")
+    expect("stopped timer", status, 23)
+    expect_match("stopped timer", r"^copper: 1 coroutine stranded at exit: chan receive on channel "
+                 r"'timer' \(cap 0, made at exit_prog\.c:\d+\), worker exit_prog\.c:\d+, "
+                 r"spawned at exit_prog\.c:\d+$", err)
 
 
 def words():
@@ -121,7 +129,7 @@ def other_doors():
     expect("linked, none", run("leak.linked_prog", "leak", check="none"), (0, "", ""))
 
 
-for part in (statuses, words, hundred_thousand, three_kinds, ways_to_end, other_doors):
+for part in (statuses, stopped_timer, words, hundred_thousand, three_kinds, ways_to_end, other_doors):
     part()
 print("\n".join(errors))
 sys.exit(1 if errors else 0)

@@ -49,6 +49,19 @@ def fetch():
     expect("fetch, nonsense", run("fetch", "0")[0] == 2, "")
 
 
+def deadline():
+    status, text = run("deadline", COPPER_LEAKCHECK="1", COPPER_SCHED_SEED="1")
+    expect(f"deadline: status {status}", status == 0 and text == (
+        "cache answers\ndisk answers\n...\nreplica answers\n...\n"
+        "3 of 4, Connection timed out\n"), text)
+    status, text = run("deadline", "100000", COPPER_LEAKCHECK="1", COPPER_SCHED_SEED="1")
+    expect("deadline, much time", status == 0 and text.endswith("\n4 of 4, complete\n"), text)
+    status, text = run("deadline", "15", COPPER_LEAKCHECK="1")
+    expect(f"deadline, as time passes: status {status}",
+           status == 0 and re.search(r"^[0-3] of 4, Connection timed out\n\Z", text, re.M), text)
+    expect("deadline, nonsense", run("deadline", "x")[0] == 2, "")
+
+
 def talk(process):
     """Many connections at once; each gets back what it says, in parts."""
     found = re.search(r"listening on ([\d.]+):(\d+)", process.stdout.readline())
@@ -141,6 +154,7 @@ def sizes():
 hello()
 workers()
 fetch()
+deadline()
 echo()
 pipeline()
 serving("pipeline", "stderr", "--stay", COPPER_HTTP="127.0.0.1:0")

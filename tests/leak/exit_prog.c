@@ -8,6 +8,7 @@
 #include <copper/leakcheck.h>
 #include <copper/sync.h>
 #include <copper/time.h>
+#include <copper/timer.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -112,6 +113,25 @@ static int app_sleeping(void *unused)
     return status;
 }
 
+/* A ticker wakes who waits for it; a timer that was stopped does not. */
+static int app_ticker(void *unused)
+{
+    (void)unused;
+    cu_go(worker, cu_ticker_chan(cu_ticker_new(3600 * COPPER_SEC)));
+    cu_sleep(10 * COPPER_MS);
+    return status;
+}
+
+static int app_stopped_timer(void *unused)
+{
+    (void)unused;
+    cu_timer *t = cu_timer_new(3600 * COPPER_SEC);
+    cu_go(worker, cu_timer_chan(t));
+    cu_sleep(10 * COPPER_MS);
+    cu_timer_stop(t);
+    return status;
+}
+
 static int app_exit_in_coroutine(void *unused)
 {
     (void)unused;
@@ -204,6 +224,8 @@ static const struct {
     {"three-kinds", app_three_kinds, NULL},
     {"daemon", app_daemon, NULL},
     {"sleeping", app_sleeping, NULL},
+    {"ticker", app_ticker, NULL},
+    {"stopped-timer", app_stopped_timer, NULL},
     {"exit-in-coroutine", app_exit_in_coroutine, NULL},
     {"_exit", app_underscore_exit, NULL},
     {"stdio", app_stdio, NULL},
