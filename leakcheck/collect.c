@@ -166,10 +166,12 @@ static bool is_of_query(const struct cu__leak_query *q, const struct cu_g_info *
            (q->ignore_current == NULL || !cu__leak_snapshot_has(q->ignore_current, g->id));
 }
 
-/* Somebody who waits for quiescence is a check of its own: it goes on by itself. */
+/* Somebody who waits for quiescence is a check of its own: it goes on by itself; and so does who
+ * waits for a blocking call. */
 static bool is_parked_for_good(const struct cu_g_info *g)
 {
-    return g->state == COPPER_G_WAITING && g->deadline_ns == 0 && g->reason != COPPER_WAIT_QUIESCE;
+    return g->state == COPPER_G_WAITING && g->deadline_ns == 0 &&
+           g->reason != COPPER_WAIT_QUIESCE && g->reason != COPPER_WAIT_SYSCALL;
 }
 
 static bool visit(const struct cu_g_info *g, void *arg)

@@ -303,10 +303,20 @@ ssize_t cu_read_ctx(cu_ctx *ctx, int fd, void *buffer, size_t size)
     return cu__readv_until(fd, &part, 1, &(struct cu__until){.ctx = ctx});
 }
 
+ssize_t cu_readv_ctx(cu_ctx *ctx, int fd, const struct iovec *parts, int count)
+{
+    return cu__readv_until(fd, parts, count, &(struct cu__until){.ctx = ctx});
+}
+
 ssize_t cu_write_ctx(cu_ctx *ctx, int fd, const void *buffer, size_t size)
 {
     struct iovec part = {(void *)(uintptr_t)buffer, size};
     return cu__writev_until(fd, &part, 1, &(struct cu__until){.ctx = ctx});
+}
+
+ssize_t cu_writev_ctx(cu_ctx *ctx, int fd, const struct iovec *parts, int count)
+{
+    return cu__writev_until(fd, parts, count, &(struct cu__until){.ctx = ctx});
 }
 
 /* ---- messages ---- */
@@ -346,6 +356,16 @@ ssize_t cu_recvmsg(int fd, struct msghdr *message, int flags)
 ssize_t cu_sendmsg(int fd, const struct msghdr *message, int flags)
 {
     return cu__sendmsg_until(fd, message, flags, &for_ever);
+}
+
+ssize_t cu_recvmsg_ctx(cu_ctx *ctx, int fd, struct msghdr *message, int flags)
+{
+    return cu__recvmsg_until(fd, message, flags, &(struct cu__until){.ctx = ctx});
+}
+
+ssize_t cu_sendmsg_ctx(cu_ctx *ctx, int fd, const struct msghdr *message, int flags)
+{
+    return cu__sendmsg_until(fd, message, flags, &(struct cu__until){.ctx = ctx});
 }
 
 ssize_t cu_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
@@ -514,6 +534,11 @@ int cu__connect_until(int fd, const struct sockaddr *address, socklen_t length,
 int cu_connect(int fd, const struct sockaddr *address, socklen_t length)
 {
     return cu__connect_until(fd, address, length, &for_ever);
+}
+
+int cu_connect_ctx(cu_ctx *ctx, int fd, const struct sockaddr *address, socklen_t length)
+{
+    return cu__connect_until(fd, address, length, &(struct cu__until){.ctx = ctx});
 }
 
 /* ---- making ---- */

@@ -24,6 +24,8 @@
 #include "resolve.h"
 #include "schedule.h"
 
+static const struct cu__until for_ever;
+
 #define LEAST_PART_NS (2 * COPPER_SEC) /* of the time for one address */
 
 /* ---- networks and addresses ---- */
@@ -113,8 +115,8 @@ static int split(const char *text, char *host, size_t size, const char **port)
     return 0;
 }
 
-static int parse(const char *network_name, const char *text, bool listens, int64_t deadline_ns,
-                 struct addresses *out)
+static int parse(const char *network_name, const char *text, bool listens,
+                 const struct cu__until *until, struct addresses *out)
 {
     char host[NI_MAXHOST];
     const char *port;
@@ -133,7 +135,7 @@ static int parse(const char *network_name, const char *text, bool listens, int64
     struct addrinfo hints = {.ai_family = network->family,
                              .ai_socktype = network->type,
                              .ai_flags = listens ? AI_PASSIVE : 0};
-    return cu__resolve(host[0] ? host : NULL, port, &hints, deadline_ns, &out->first);
+    return cu__resolve(host[0] ? host : NULL, port, &hints, until, &out->first);
 }
 
 /* ---- listening ---- */
@@ -192,7 +194,7 @@ static int listen_at_any(const struct addrinfo *first)
 int cu_listen(const char *network, const char *address)
 {
     struct addresses a;
-    int fd = parse(network, address, true, 0, &a);
+    int fd = parse(network, address, true, &for_ever, &a);
     if (fd == 0) {
         bool is_any = address[0] == ':' && a.first->ai_family != AF_UNIX &&
                       find_network(network)->family == AF_UNSPEC;
@@ -246,8 +248,10 @@ static int64_t part_of(int64_t deadline_ns, int64_t addresses_left)
 
 int cu__dial_until(const char *network, const char *address, const struct cu__until *until)
 {
-    struct addresses list;
-    int fd = parse(network, address, false, until->deadline_ns, &list), first_error = fd;
+    struct addresses list = {.first = NULL};
+    int fd = cu_ctx_err(until->ctx);
+    fd = fd ? fd : parse(network, address, false, until, &list);
+    int first_error = fd;
     int64_t left = 0;
     for (const struct addrinfo *a = list.first; a; a = a->ai_next) {
         left++;
@@ -279,7 +283,7 @@ int cu_dial_ctx(cu_ctx *ctx, const char *network, const char *address)
 int cu_resolve(const char *network, const char *address, struct sockaddr *out, socklen_t *length)
 {
     struct addresses a;
-    int error = parse(network, address, false, 0, &a);
+    int error = parse(network, address, false, &for_ever, &a);
     if (error == 0) {
         socklen_t needed = a.first->ai_addrlen;
         error = *length < needed ? -ENAMETOOLONG : 0;

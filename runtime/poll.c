@@ -69,7 +69,8 @@ static int poll_several(struct pollfd *fds, nfds_t count, const struct cu__until
 {
     struct cu__call c = {
         .way = CU__FD_READ, .attempt = attempt_poll, .poll = fds, .count = (int)count};
-    ssize_t n = attempt_poll(NULL, &c);
+    ssize_t n = cu_ctx_err(until->ctx);
+    n = n ? n : attempt_poll(NULL, &c);
     if (n != -EAGAIN || (until->deadline_ns && cu_now() >= until->deadline_ns)) {
         return n == -EAGAIN ? 0 : (int)n;
     }
@@ -95,14 +96,19 @@ int cu__poll_until(struct pollfd *fds, nfds_t count, const struct cu__until *unt
     } else {
         n = poll_several(fds, count, until);
     }
-    return n == -ETIMEDOUT ? 0 : n;
+    return n == -ETIMEDOUT ? cu_ctx_err(until->ctx) : n;
 }
 
-int cu_poll(struct pollfd *fds, nfds_t count, int64_t timeout_ns)
+int cu_poll_ctx(cu_ctx *ctx, struct pollfd *fds, nfds_t count, int64_t timeout_ns)
 {
-    struct cu__until until = {NULL, 0};
+    struct cu__until until = {ctx, 0};
     if (timeout_ns >= 0) {
         until.deadline_ns = cu__deadline(timeout_ns);
     }
     return cu__poll_until(fds, count, &until);
+}
+
+int cu_poll(struct pollfd *fds, nfds_t count, int64_t timeout_ns)
+{
+    return cu_poll_ctx(NULL, fds, count, timeout_ns);
 }

@@ -2,8 +2,8 @@
  *
  * Purpose: see resolve.h.
  *
- * Design: with a deadline, the question is put by a coroutine of its own, and both share a counted
- * record: the last one frees it, with the answer if nobody wanted it any more.
+ * Design: with a deadline or a context, the question is put by a coroutine of its own, and both
+ * share a counted record: the last one frees it, with the answer if nobody wanted it any more.
  */
 #include "resolve.h"
 
@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "clock.h"
+#include "fd.h"
 #include "schedule.h"
 
 struct question {
@@ -101,7 +102,7 @@ static void look_up(void *arg)
     drop(l);
 }
 
-static int await_answer(struct lookup *l, int64_t deadline_ns, struct addrinfo **result)
+static int await_answer(struct lookup *l, const struct cu__until *until, struct addrinfo **result)
 {
     int error = 0;
     cu__lock_take(&l->lock);
@@ -109,9 +110,9 @@ static int await_answer(struct lookup *l, int64_t deadline_ns, struct addrinfo *
         cu__lock_drop(&l->lock);
     } else {
         struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
-        struct cu__wait why = {.reason = COPPER_WAIT_SYSCALL, .deadline_ns = deadline_ns};
+        struct cu__wait why = {.reason = COPPER_WAIT_SYSCALL, .deadline_ns = until->deadline_ns};
         cu__waiters_add(&l->waiters, self);
-        error = cu__wait_until(self, &why, &l->lock, &l->waiters);
+        error = cu__wait_ctx(self, &why, &l->lock, &l->waiters, until->ctx);
     }
     if (error == 0) {
         error = l->question.error;
@@ -122,7 +123,7 @@ static int await_answer(struct lookup *l, int64_t deadline_ns, struct addrinfo *
 }
 
 static int resolve_until(const char *node, const char *service, const struct addrinfo *hints,
-                         int64_t deadline_ns, struct addrinfo **result)
+                         const struct cu__until *until, struct addrinfo **result)
 {
     struct lookup *l = calloc(1, sizeof(*l));
     if (l == NULL) {
@@ -144,13 +145,13 @@ static int resolve_until(const char *node, const char *service, const struct add
         free(l);
         return (int)id;
     }
-    int error = await_answer(l, deadline_ns, result);
+    int error = await_answer(l, until, result);
     drop(l);
     return error;
 }
 
 int cu__resolve(const char *node, const char *service, const struct addrinfo *hints,
-                int64_t deadline_ns, struct addrinfo **result)
+                const struct cu__until *until, struct addrinfo **result)
 {
     struct addrinfo numeric = *hints;
     struct question q = {.node = node, .service = service, .hints = &numeric};
@@ -161,6 +162,6 @@ int cu__resolve(const char *node, const char *service, const struct addrinfo *hi
         *result = q.answer;
         return q.error;
     }
-    return deadline_ns ? resolve_until(node, service, hints, deadline_ns, result)
-                       : cu_getaddrinfo(node, service, hints, result);
+    return until->deadline_ns || until->ctx ? resolve_until(node, service, hints, until, result)
+                                            : cu_getaddrinfo(node, service, hints, result);
 }

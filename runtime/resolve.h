@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: names to addresses, with a deadline.
+ * Purpose: names to addresses, with a deadline or a context.
  */
 #ifndef COPPER_RUNTIME_RESOLVE_H
 #define COPPER_RUNTIME_RESOLVE_H
@@ -9,9 +9,11 @@
 
 #include "base.h"
 
-/* cu_getaddrinfo that ends at deadline_ns with -ETIMEDOUT; 0: no deadline. Numbers are answered
- * without blocking. */
+struct cu__until;
+
+/* cu_getaddrinfo that waits no longer than `until`: -ETIMEDOUT, or the context's error. Numbers are
+ * answered without blocking. */
 int cu__resolve(const char *node, const char *service, const struct addrinfo *hints,
-                int64_t deadline_ns, struct addrinfo **result);
+                const struct cu__until *until, struct addrinfo **result);
 
 #endif

@@ -38,11 +38,13 @@ static inline void cu__wake_one(void)
 /* After p's earliest timer became earlier: the keeper must not sleep past it. */
 void cu__wake_keeper(int64_t deadline_ns);
 
-/* True if nothing but a coroutine or a thread can end this wait: no deadline, no event. */
+/* True if nothing but a coroutine or a thread can end this wait: no deadline, no event, no call
+ * that is under way on its behalf. */
 static inline bool cu__waits_for_others(const struct cu__wait *wait)
 {
     return wait->reason == COPPER_WAIT_QUIESCE ||
-           (wait->deadline_ns == 0 && wait->reason != COPPER_WAIT_IO_WAIT);
+           (wait->deadline_ns == 0 && wait->reason != COPPER_WAIT_IO_WAIT &&
+            wait->reason != COPPER_WAIT_SYSCALL);
 }
 /* True if something waits to be run, were there a P; a glance. */
 bool cu__work_waits(int64_t now_ns);

@@ -57,14 +57,18 @@ ssize_t cu_read_full(int fd, void *buffer, size_t size);
 ssize_t cu_write(int fd, const void *buffer, size_t size);
 ssize_t cu_writev(int fd, const struct iovec *parts, int count);
 
-/* The same, also ended by a context (NULL: none): -ECANCELED, or -ETIMEDOUT by its deadline. */
+/* The same, also ended by a context (NULL: none): -ECANCELED, or -ETIMEDOUT by its deadline. One
+ * that is done already wins over a descriptor that is ready. So do the _ctx twins below. */
 ssize_t cu_read_ctx(cu_ctx *ctx, int fd, void *buffer, size_t size);
+ssize_t cu_readv_ctx(cu_ctx *ctx, int fd, const struct iovec *parts, int count);
 ssize_t cu_write_ctx(cu_ctx *ctx, int fd, const void *buffer, size_t size);
-int cu_accept_ctx(cu_ctx *ctx, int fd, struct sockaddr *address, socklen_t *length);
+ssize_t cu_writev_ctx(cu_ctx *ctx, int fd, const struct iovec *parts, int count);
 
 /* Messages of sockets. The flags are the system's. */
 ssize_t cu_recvmsg(int fd, struct msghdr *message, int flags);
 ssize_t cu_sendmsg(int fd, const struct msghdr *message, int flags);
+ssize_t cu_recvmsg_ctx(cu_ctx *ctx, int fd, struct msghdr *message, int flags);
+ssize_t cu_sendmsg_ctx(cu_ctx *ctx, int fd, const struct msghdr *message, int flags);
 /* address may be NULL. recvfrom: *length is the room at `address`, and what was used of it. */
 ssize_t cu_recvfrom(int fd, void *buffer, size_t size, int flags, struct sockaddr *address,
                     socklen_t *length);
@@ -74,13 +78,19 @@ ssize_t cu_sendto(int fd, const void *buffer, size_t size, int flags,
 /* The next connection: a descriptor of ours, close-on-exec. address may be NULL. On a foreign
  * listening socket the thread may be kept, should another process take the connection first. */
 int cu_accept(int fd, struct sockaddr *address, socklen_t *length);
-/* Connects; on a foreign socket an announced blocking call, which no deadline ends. */
+int cu_accept_ctx(cu_ctx *ctx, int fd, struct sockaddr *address, socklen_t *length);
+/* Connects; on a foreign socket an announced blocking call, which no deadline ends. A socket whose
+ * cu_connect ended early is to be closed: the kernel may still connect it. */
 int cu_connect(int fd, const struct sockaddr *address, socklen_t length);
+int cu_connect_ctx(cu_ctx *ctx, int fd, const struct sockaddr *address, socklen_t length);
 
 /* poll(2) with a time in ns; negative: for ever. How many are ready; 0: none in time. A descriptor
  * that is closed meanwhile may go unnoticed where several are waited for. One descriptor costs no
  * more than a read; for more, each call that waits makes and closes an epoll instance. */
 int cu_poll(struct pollfd *fds, nfds_t count, int64_t timeout_ns);
+/* The same, also ended by ctx. timeout_ns and a deadline of ctx may differ: 0 by the one,
+ * -ETIMEDOUT by the other. */
+int cu_poll_ctx(cu_ctx *ctx, struct pollfd *fds, nfds_t count, int64_t timeout_ns);
 
 /* Ends what waits on the descriptor, and closes it: see above. -EBADF: not open, or being closed.
  * While a call on an ordinary file or a foreign terminal holds it in the kernel, it returns at

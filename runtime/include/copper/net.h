@@ -51,7 +51,7 @@ int cu_listen(const char *network, const char *address);
 int cu_dial(const char *network, const char *address, int64_t timeout_ns);
 
 /* The same, until ctx (NULL: none) is done: -ECANCELED, or -ETIMEDOUT by its deadline. A name
- * server that does not answer is waited for until the deadline, also when ctx is cancelled. */
+ * server that does not answer is not waited for: a coroutine of ours stays until it does. */
 int cu_dial_ctx(cu_ctx *ctx, const char *network, const char *address);
 
 /* The first address that `address` means, for cu_sendto. *length: room, and what was used of it. */
