@@ -198,6 +198,7 @@ static void describe(struct taking *t, const struct cu_g_info *g, struct running
         .id = g->id,
         .parent = g->parent,
         .waiting_ns = g->state == COPPER_G_WAITING ? t->now_ns - g->since_ns : 0,
+        .is_locked = g->locked_tid != 0,
         .name =
             with_members && g->name[0] ? cu__intern_text(&c->texts, g->name) : COPPER_INTERN_NONE,
         .object = with_members && g->state == COPPER_G_WAITING ? object_text(c, &g->object)

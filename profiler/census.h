@@ -47,6 +47,7 @@ struct cu__census_member {
     uint32_t group;
     uint32_t name;   /* number in texts; COPPER_INTERN_NONE: none */
     uint32_t object; /* what it waits on, as text; COPPER_INTERN_NONE: none */
+    bool is_locked;  /* to its thread */
 };
 
 struct cu__census {

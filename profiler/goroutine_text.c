@@ -223,8 +223,8 @@ static void dump_member(struct cu__answer *a, const struct cu__census *c,
     if (minutes >= 1) {
         cu__answer_printf(a, ", %" PRId64 " minutes", minutes);
     }
-    cu__answer_printf(a, "%s]%s:\n", g->thread != COPPER_INTERN_NONE ? ", locked to thread" : "",
-                      facts);
+    bool is_locked = m->is_locked || g->thread != COPPER_INTERN_NONE;
+    cu__answer_printf(a, "%s]%s:\n", is_locked ? ", locked to thread" : "", facts);
     cu__answer_write(a, stack, strlen(stack));
     if (g->site) {
         cu__answer_printf(a, "created by %s", g->site->function);

@@ -4,7 +4,7 @@
  *
  * Design: the layout is that of Go's tracebacks, which people and tools can read:
  *
- *     coroutine 7 [chan receive, 3 minutes] {name: worker, on: "channel 0x55.. (cap 0, ...)"}:
+ *     coroutine 7 [chan receive, 3 minutes, locked to thread 812] {name: worker, on: "..."}:
  *       frame file:line
  *     created by start in coroutine 1
  *             file.c:12
@@ -181,6 +181,9 @@ void cu__dump_coroutine(struct cu__text *t, const struct cu_g_info *g, int64_t n
     if (minutes > 0) {
         add_field(t, ", ", (uint64_t)minutes);
         cu__text_add(t, " minutes");
+    }
+    if (g->locked_tid) {
+        add_field(t, ", locked to thread ", (uint64_t)g->locked_tid);
     }
     cu__text_add(t, "]");
     add_facts(t, g);

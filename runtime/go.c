@@ -89,7 +89,8 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     g->saved_errno = 0;
     g->syscall_depth = 0;
     g->lost_cause = 0;
-    g->is_locked = g->is_detached = false;
+    store_relaxed(&g->is_locked, false);
+    g->is_detached = false;
     g->wait = (struct cu__wait){.reason = COPPER_WAIT_NONE};
     store_relaxed(&g->entry, spawn->fn);
     store_relaxed(&g->site, o->site);

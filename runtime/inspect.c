@@ -105,6 +105,12 @@ static void describe_object(const struct cu__g *g, struct cu_object_info *out)
     cu__lock_drop(stripe);
 }
 
+static int32_t thread_locked_to(const struct cu__g *g)
+{
+    const struct cu__m *m = load_relaxed(&g->is_locked) ? load_relaxed(&g->locked_m) : NULL;
+    return m ? load_relaxed(&m->tid) : 0;
+}
+
 /* Facts that hold in every state. */
 static void describe(const struct cu__g *g, struct cu_g_info *out)
 {
@@ -125,6 +131,7 @@ static void describe(const struct cu__g *g, struct cu_g_info *out)
     out->joins = load_relaxed(&g->wg);
     out->is_daemon = load_relaxed(&g->is_daemon);
     out->is_main = load_relaxed(&g->is_main);
+    out->locked_tid = thread_locked_to(g);
     out->since_ns = load_relaxed(&g->since_ns);
     out->created_ns = load_relaxed(&g->created_ns);
     out->cpu_ns = load_relaxed(&g->run_ns);

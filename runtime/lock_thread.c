@@ -20,8 +20,8 @@ void cu_lock_thread(void)
     struct cu__m *m = cu__m();
     if (m->lock_depth++ == 0) {
         m->locked_g = g;
-        g->locked_m = m;
-        g->is_locked = true;
+        store_relaxed(&g->locked_m, m);
+        store_relaxed(&g->is_locked, true);
     }
 }
 
@@ -34,7 +34,7 @@ void cu_unlock_thread(void)
     struct cu__m *m = cu__m();
     if (--m->lock_depth == 0) {
         m->locked_g = NULL;
-        g->is_locked = false;
+        store_relaxed(&g->is_locked, false);
     }
 }
 
@@ -44,5 +44,5 @@ void cu__lock_ended(struct cu__m *m, struct cu__g *g)
     m->lock_depth = 0;
     m->locked_g = NULL;
     m->must_end = true;
-    g->is_locked = false;
+    store_relaxed(&g->is_locked, false);
 }

@@ -163,7 +163,7 @@ struct cu__g {
     uint16_t syscall_depth; /* owner; announced blocking calls around each other */
     uint8_t stack_class;
     bool has_name;           /* owner */
-    bool is_locked;          /* owner; only its locked_m runs it */
+    bool is_locked;          /* owner, read by any; only its locked_m runs it */
     bool is_detached;        /* owner; wants no P until it parks or is back */
     uint8_t lost_cause;      /* owner; enum cu_ready_cause, SYSCALL or PREEMPTED; 0: not lost */
     bool has_canary;         /* owner; its stack has no guard pages */

@@ -73,6 +73,7 @@ static void sleeper(void *arg)
 {
     (void)arg;
     cu_name_set("the sleeper");
+    cu_lock_thread();
     for (;;) {
         cu_sleep(3600 * COPPER_SEC);
     }

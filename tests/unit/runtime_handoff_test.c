@@ -154,6 +154,27 @@ COROUTINE_TEST(locked_coroutines_stay_on_their_threads)
     return 0;
 }
 
+static bool find_locked(const struct cu_g_info *g, void *out)
+{
+    if (g->locked_tid) {
+        *(struct cu_g_info *)out = *g;
+    }
+    return true;
+}
+
+COROUTINE_TEST(locks_to_threads_are_shown)
+{
+    struct cu_g_info found = {.id = 0};
+    cu_lock_thread();
+    cu_inspect_each(find_locked, &found);
+    expect(found.id == cu_self() && found.locked_tid == gettid());
+    cu_unlock_thread();
+    found.id = 0;
+    cu_inspect_each(find_locked, &found);
+    expect(found.id == 0);
+    return 0;
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -161,6 +182,7 @@ int main(void)
         cmocka_unit_test(others_run_while_one_reads_unannounced),
         cmocka_unit_test(a_hog_may_hold_a_lock),
         cmocka_unit_test(locked_coroutines_stay_on_their_threads),
+        cmocka_unit_test(locks_to_threads_are_shown),
     };
     setenv("COPPER_MAXPROCS", "1", 1);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -110,6 +110,7 @@ struct cu_g_info {
     const void *joins;              /* the wait group its end counts in (cu_wg_go); NULL: none */
     int32_t tid;                    /* RUNNING: the thread it was seen on; 0: between two */
     int32_t p;                      /* ... and the index of its P; -1: none */
+    int32_t locked_tid;             /* the thread that it is locked to (cu_lock_thread); 0: none */
 };
 
 /* Calls visit for every live coroutine until it returns false. Coroutines that start or end
