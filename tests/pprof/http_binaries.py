@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whatever way a program was built or started, the client gets names without a warning: PIE, fixed
-address, stripped, C++, deleted since, started through ld.so, replaced, preloaded."""
+address, stripped, C++, deleted since, started through ld.so, replaced, preloaded, linked by gold,
+hidden in a mount namespace."""
 import re
 import shutil
 import subprocess
@@ -52,6 +53,22 @@ def linked(pprof, name, folder, names):
               "%s stripped: offsets, not the names of neighbours: %s" % (name, sorted(own)[:5]))
 
 
+def namespaced(pprof, folder):
+    """The client sees none of the program's files, and another file system in their place."""
+    if not shutil.which("unshare") or subprocess.run(["unshare", "-rm", "true"],
+                                                     capture_output=True).returncode:
+        print("no mount namespaces here")
+        return
+    hidden = os.path.join(folder, "hidden")
+    copy = os.path.join(hidden, "http_threads")
+    os.mkdir(hidden)
+    script = 'mount -t tmpfs none "$1" && cp "$2" "$3" && exec "$3" 60'
+    with Server("unshare", "-rm", "sh", "-c", script, "sh", hidden,
+                os.path.realpath(program("http_threads")), copy, env=MOVED) as s:
+        check(not os.path.exists(copy), "the program is hidden")
+        examine(pprof, s, "in a mount namespace", copy, ("burn_once", "hot_leaf", "inlined_mixing"))
+
+
 def through_loader(pprof):
     exe = os.path.realpath(program("http_threads"))
     loader = re.search(r"\[Requesting program interpreter: (.*)\]", subprocess.run(
@@ -100,6 +117,11 @@ def main():
             examine(pprof, s, "C++", exe, ())
             text = pprof.clean("-top", "-nodefraction=0", s.url + "/profile?seconds=1")
             check("shapes::measure" in text and "shapes::Box" in text, "C++ names: " + text)
+        gold = os.path.realpath(program("http_threads_gold"))
+        if os.path.exists(gold):
+            with Server(gold, "60") as s:
+                examine(pprof, s, "linked by gold", gold, c_names)
+        namespaced(pprof, folder)
         through_loader(pprof)
         preloaded(pprof, folder)
     finish()

@@ -46,30 +46,41 @@ def blocks(folder, version):
     views_answer(folder + "/t", "blocks")
 
 
+def compare_profiles(folder, version, handoff):
+    """What differs by more than a tenth."""
+    env = {"COPPER_MAXPROCS": "1", "COPPER_HANDOFF": handoff}
+    with Server(program("trace_program"), "waits", folder + "/t", env=env) as s, Pprof() as pprof:
+        block = Raw(pprof.clean("-raw", s.url + "/block"))
+        schedule = Raw(pprof.clean("-raw", s.url + "/schedule"))
+    ours = collections.Counter(sched=sum(values[1] for values, _ in schedule.samples))
+    for (values, _), labels in zip(block.samples, block.labels):
+        kind = {"IO wait": "net", "syscall": "syscall", "sleep": None}.get(labels["reason"], "sync")
+        ours[kind] += values[1]
+    read = judge(folder + "/t", "profiles").durations()
+    odd = []
+    for kind in ("sync", "net", "syscall", "sched"):
+        if kind == "syscall" and handoff == "1":
+            continue  # in the trace also those whose P was taken without a call
+        said = [("our reading", read[kind])]
+        if can_tool(kind, version):
+            said.append(("-pprof=" + kind, profile_total(folder + "/t", kind)[0]))
+        for who, ns in said:
+            print("profiles, hand-off %s: %s: %s %.2f ms, our profile %.2f ms" % (
+                handoff, kind, who, ns / 1e6, ours[kind] / 1e6))
+            if ours[kind] < 10e6 or abs(ns - ours[kind]) > 0.1 * ours[kind]:
+                odd.append("%s: %s %d, our profile %d" % (kind, who, ns, ours[kind]))
+    return odd
+
+
 def profiles(folder, version):
-    """The tool's profiles of a trace, our own reading of it, and our own profiles say the same."""
+    """The tool's profiles of a trace, our own reading of it, and our own profiles say the same. Delays
+    before a coroutine's first run are in ours only: on a machine that lets all wait just then, once more."""
     for handoff in "01":
-        env = {"COPPER_MAXPROCS": "1", "COPPER_HANDOFF": handoff}
-        with Server(program("trace_program"), "waits", folder + "/t", env=env) as s, Pprof() as pprof:
-            block = Raw(pprof.clean("-raw", s.url + "/block"))
-            schedule = Raw(pprof.clean("-raw", s.url + "/schedule"))
-        ours = collections.Counter(sched=sum(values[1] for values, _ in schedule.samples))
-        for (values, _), labels in zip(block.samples, block.labels):
-            reason = labels["reason"]
-            kind = {"IO wait": "net", "syscall": "syscall", "sleep": None}.get(reason, "sync")
-            ours[kind] += values[1]
-        read = judge(folder + "/t", "profiles").durations()
-        for kind in ("sync", "net", "syscall", "sched"):
-            if kind == "syscall" and handoff == "1":
-                continue  # in the trace also those whose P was taken without a call
-            said = [("our reading", read[kind])]
-            if can_tool(kind, version):
-                said.append(("-pprof=" + kind, profile_total(folder + "/t", kind)[0]))
-            for who, ns in said:
-                print("profiles, hand-off %s: %s: %s %.2f ms, our profile %.2f ms" % (
-                    handoff, kind, who, ns / 1e6, ours[kind] / 1e6))
-                check(ours[kind] > 10e6 and abs(ns - ours[kind]) < 0.1 * ours[kind],
-                      "profiles: %s: %s %d, our profile %d" % (kind, who, ns, ours[kind]))
+        for _ in range(5):
+            odd = compare_profiles(folder, version, handoff)
+            if not odd:
+                break
+        check(not odd, "profiles, hand-off %s: %s" % (handoff, odd))
 
 
 def tasks(folder, _):
