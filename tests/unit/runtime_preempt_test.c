@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * A preemptible program, with a single P that stays with its thread (COPPER_HANDOFF=0): nothing here
- * would end if a safe point did not give way. One P also means that one coroutine computes at a time:
- * what they share is plain data, also for a race detector.
+ * A preemptible program, with a single P that stays with its thread (COPPER_HANDOFF=0): nothing
+ * here would end if a safe point did not give way. One P also means that one coroutine computes at
+ * a time: what they share is plain data, also for a race detector.
  */
 #include <copper/chan.h>
 #include <copper/go.h>
@@ -11,8 +11,8 @@
 #include <copper/sync.h>
 #include <copper/time.h>
 #include <errno.h>
-#include <pthread.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "coroutine_body.h"
 
@@ -72,7 +72,10 @@ static void compute_together(void *unused)
 {
     (void)unused;
     started++;
-    while (__extension__({ __asm__ volatile("" ::: "memory"); started < HOGS; })) {
+    while (__extension__({
+        __asm__ volatile("" ::: "memory");
+        started < HOGS;
+    })) {
     }
 }
 
@@ -134,14 +137,14 @@ COROUTINE_TEST(thread_and_errno_stay)
     }
     cu_yield();
     /* read once: between here and there is no parking call */
-    pthread_t self = pthread_self();
+    pid_t self = gettid(); /* compilers remember what pthread_self returned */
     int *error = &errno;
     *error = 42;
     uint64_t before = preempted();
     for (int turns = 0; preempted() == before; turns++) {
         expect(*error == 42);
     }
-    expect(*error == 42 && error == &errno && pthread_equal(self, pthread_self()));
+    expect(*error == 42 && error == &errno && gettid() == self);
     cu_wg_wait(&sleepers);
     return 0;
 }
@@ -173,9 +176,9 @@ COROUTINE_TEST(checkpoints_let_others_run)
 static void compute_locked(void *unused)
 {
     cu_lock_thread();
-    pthread_t self = pthread_self();
+    pid_t self = gettid();
     compute(unused);
-    if (!pthread_equal(self, pthread_self())) {
+    if (gettid() != self) {
         abort();
     }
     cu_unlock_thread();

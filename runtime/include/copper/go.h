@@ -10,7 +10,8 @@
  *     int main(void) { return cu_run(app, NULL); }
  *
  * Rule for every call documented as *parking*: the coroutine may continue on another thread. Never
- * use errno or the address of a thread-local obtained before it: compilers cache those addresses.
+ * use errno or the address of a thread-local obtained before it: compilers cache those addresses, and
+ * what pthread_self returned.
  * errno's value is each coroutine's own; read it in a function that does not park. The
  * floating-point environment (rounding mode, exception masks) is the thread's and does not follow
  * the coroutine.
