@@ -72,6 +72,6 @@ static uint64_t multiply(const uint32_t *a, uint32_t n)
     return (uint64_t)out[5][7];
 }
 
-const struct work NAME(_work)[] = {
-    {"sum", sum}, {"hash", hash}, {"collatz", collatz}, {"recurse", recurse}, {"multiply", multiply},
-    {NULL, NULL}};
+const struct work NAME(_work)[] = {{"sum", sum},           {"hash", hash},
+                                   {"collatz", collatz},   {"recurse", recurse},
+                                   {"multiply", multiply}, {NULL, NULL}};

@@ -68,7 +68,7 @@ void cu__claims_open(void)
     if (!cu__barrier_everywhere()) {
         __atomic_thread_fence(__ATOMIC_SEQ_CST); /* from now on always open */
     }
-    for (uint32_t i = 0; i < s->procs; i++) {
+    for (uint32_t i = 0; i < load_seq(&s->ps_seen); i++) {
         while (load_acquire(&s->ps[i].is_picking)) {
             sched_yield();
         }

@@ -93,7 +93,8 @@ void cu__wake_keeper(int64_t deadline_ns)
 static int64_t earliest_timer(void)
 {
     int64_t earliest = COPPER_NO_WAKE;
-    for (uint32_t i = 0; i < cu__sched.procs; i++) {
+    uint32_t count = load_seq(&cu__sched.ps_seen);
+    for (uint32_t i = 0; i < count; i++) {
         int64_t next = load_seq(&cu__sched.ps[i].timers.next_ns);
         earliest = next < earliest ? next : earliest;
     }
@@ -105,7 +106,8 @@ static bool work_is_in_sight(void)
     if (load_seq(&cu__sched.global_count)) {
         return true;
     }
-    for (uint32_t i = 0; i < cu__sched.procs; i++) {
+    uint32_t count = load_seq(&cu__sched.ps_seen);
+    for (uint32_t i = 0; i < count; i++) {
         if (!cu__runq_is_empty(&cu__sched.ps[i])) {
             return true;
         }
@@ -191,8 +193,8 @@ static bool begin_spinning(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
     if (!m->is_spinning) {
-        uint32_t busy = s->procs - load_relaxed(&s->idle_count);
-        if (2 * load_relaxed(&s->spinning_count) >= busy) {
+        uint32_t idle = load_relaxed(&s->idle_count);
+        if (2 * load_relaxed(&s->spinning_count) + idle >= load_relaxed(&s->alive_count)) {
             return false;
         }
         m->is_spinning = true;
@@ -205,13 +207,14 @@ static struct cu__g *look_everywhere(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
     struct seen seen[COPPER_PROCS_MAX] = {{false, 0, NULL}};
-    if (s->procs == 1 || !begin_spinning(m)) {
+    uint32_t ps = load_acquire(&s->ps_seen);
+    if (ps == 1 || !begin_spinning(m)) {
         return NULL;
     }
     for (uint32_t round = 0; round < SPIN_ROUNDS; round++) {
-        uint32_t first = (uint32_t)(cu__random(&m->p->random) % s->procs);
-        for (uint32_t i = 0; i < s->procs; i++) {
-            struct cu__p *victim = &s->ps[(first + i) % s->procs];
+        uint32_t first = (uint32_t)(cu__random(&m->p->random) % ps);
+        for (uint32_t i = 0; i < ps; i++) {
+            struct cu__p *victim = &s->ps[(first + i) % ps];
             if (victim == m->p) {
                 continue;
             }
@@ -295,7 +298,7 @@ static bool nap(struct cu__m *m, int64_t until)
     int64_t end_ns = cu_now() + NAP_NS;
     store_seq(&s->keeper_naps, 1);
     /* pairs with the load in rest, after the last P became idle */
-    bool is_somebody_up = load_seq(&s->idle_count) < s->procs;
+    bool is_somebody_up = load_seq(&s->idle_count) < load_seq(&s->alive_count);
     if (is_somebody_up) {
         cu__futex_wait(&m->wake, CU__SLEEPING, end_ns < until ? end_ns : until);
     }
@@ -347,7 +350,7 @@ static enum sleep sleep_a_while(struct cu__m *m, bool *is_keeper, struct cu__pol
         }
         return GOES_ON;
     }
-    bool is_surplus = !*is_keeper && load_seq(&s->idle_ms_count) > s->procs;
+    bool is_surplus = !*is_keeper && load_seq(&s->idle_ms_count) > load_relaxed(&s->procs);
     if (is_surplus) {
         until = cu_now() + SURPLUS_NS;
     }
@@ -421,7 +424,7 @@ static int64_t book(uint64_t *counter, int64_t since_ns)
 static struct cu__g *look(struct cu__m *m, bool is_up)
 {
     bool gives_way = load_relaxed(&cu__sched.give_way) != 0;
-    if (m->p == NULL || (gives_way && !is_up)) {
+    if (m->p == NULL || (gives_way && !is_up) || cu__p_is_surplus(m->p)) {
         return NULL;
     }
     struct cu__g *g = look_nearby(m);

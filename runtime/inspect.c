@@ -286,7 +286,7 @@ void cu_runtime_stats_read(struct cu_runtime_stats *out)
     }
     int64_t now_ns = cu_now();
     add_counters(out, &s->foreign);
-    for (uint32_t i = 0; i < s->procs; i++) {
+    for (uint32_t i = 0; i < load_acquire(&s->ps_used); i++) {
         struct cu__p *p = &s->ps[i];
         add_counters(out, &p->counters);
         out->runnable += cu__runq_length(p);

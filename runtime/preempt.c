@@ -3,14 +3,15 @@
  * Purpose: copper/preempt.h: safe points.
  *
  * Design: sysmon, which finds out who computes beyond its slice while others wait, sets a byte of
- * that thread before it thinks of taking the P away. A safe point looks at the byte. A voluntary one
- * is a yield. A compiled one may be anywhere, with locks held and library calls half done, so it
- * leaves neither stack nor thread: it hands its P on and blocks until it gets one (detach.c), or
+ * that thread before it thinks of taking the P away. A safe point looks at the byte. A voluntary
+ * one is a yield. A compiled one may be anywhere, with locks held and library calls half done, so
+ * it leaves neither stack nor thread: it hands its P on and blocks until it gets one (detach.c), or
  * only blocks if the P was taken meanwhile. That needs a second thread; where there is none, sysmon
  * is told and asks again at a later look.
  *
- * Asking is a hint: whoever sees the byte takes it back, and finds by the tick that it was meant for
- * somebody who ran before. One that is lost, because a guard below forbids to answer, is repeated.
+ * Asking is a hint: whoever sees the byte takes it back, and finds by the tick that it was meant
+ * for somebody who ran before. One that is lost, because a guard below forbids to answer, is
+ * repeated.
  *
  * Concurrency: the byte is in the memory of a thread, which may end: m->asked is set under the
  * scheduler's lock, and so is the byte.
@@ -88,7 +89,7 @@ static void give_way(struct cu__m *m)
     if (!cu__enter(m)) {
         cu__block_for_p(m);
     } else if (m->p->tick == load_relaxed(&m->asked_tick)) {
-        if (cu__has_heir()) {
+        if (cu__has_heir() || cu__p_is_surplus(m->p)) {
             cu__step_aside(m);
         } else {
             cu__sysmon_want_heir();

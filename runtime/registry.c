@@ -148,6 +148,23 @@ void cu__registry_give(struct cu__p *p, struct cu__g *g)
     }
 }
 
+void cu__registry_empty(struct cu__p *p)
+{
+    struct cu__g *first = p->free_gs, *end = first;
+    if (first == NULL) {
+        return;
+    }
+    while (end->next) {
+        end = end->next;
+    }
+    p->free_gs = NULL;
+    p->free_gs_count = 0;
+    cu__lock_take(&registry.lock);
+    end->next = registry.free;
+    registry.free = first;
+    cu__lock_drop(&registry.lock);
+}
+
 struct cu__g *cu__registry_slot(uint32_t i)
 {
     return &cu__registry_chunks[i / CHUNK_SLOTS][i % CHUNK_SLOTS];

@@ -27,6 +27,8 @@ static inline uint32_t cu__registry_index(cu_id id)
 struct cu__g *cu__registry_take(struct cu__p *p, int *error);
 /* The slot of a coroutine that ended. */
 void cu__registry_give(struct cu__p *p, struct cu__g *g);
+/* What p's cache holds is for others. p is the caller's. */
+void cu__registry_empty(struct cu__p *p);
 /* Slot number i, for i below cu__registry_count(). */
 struct cu__g *cu__registry_slot(uint32_t i);
 uint32_t cu__registry_count(void);

@@ -62,7 +62,8 @@ struct cu__g *cu__replay_get(struct cu__p *p)
     }
     uint32_t head = load_relaxed(&p->head), count = p->tail - head;
     if (count == 0) {
-        store_relaxed(&p->tick, p->tick - 1); /* how often a worker looks in vain is left to chance */
+        store_relaxed(&p->tick,
+                      p->tick - 1); /* how often a worker looks in vain is left to chance */
         return NULL;
     }
     struct cu__g **first = &p->ring[head % COPPER_RUNQ_SIZE];

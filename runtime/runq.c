@@ -33,7 +33,7 @@ struct cu__g *cu__global_get(struct cu__p *p, uint32_t max)
         return NULL;
     }
     cu__lock_take(&s->lock);
-    uint32_t count = s->global_count / s->procs + 1;
+    uint32_t count = s->global_count / load_relaxed(&s->procs) + 1;
     count = count < s->global_count ? count : s->global_count;
     count = count < max ? count : max;
     struct cu__g *chain = s->global_first, *g = chain;
@@ -56,6 +56,20 @@ struct cu__g *cu__global_get(struct cu__p *p, uint32_t max)
         next = after;
     }
     return chain;
+}
+
+void cu__runq_drain(struct cu__p *p)
+{
+    struct cu__g *first = cu__runq_get(p), *last = first, *g;
+    uint32_t count = first != NULL;
+    while (first && (g = cu__runq_get(p)) != NULL) {
+        last->next = g;
+        last = g;
+        count++;
+    }
+    if (first) {
+        global_put_chain(first, last, count);
+    }
 }
 
 /* Moves the older half of a full ring and g to the global list. False when thieves made room. */

@@ -72,6 +72,9 @@ uint32_t cu__runq_length(struct cu__p *p);
 struct cu__g *cu__runq_steal(struct cu__p *p, struct cu__p *victim, bool with_next,
                              uint32_t *count);
 
+/* Moves all of p's to the global list. p is the caller's. */
+void cu__runq_drain(struct cu__p *p);
+
 void cu__global_put(struct cu__g *g);
 /* A fair share of the global list: one to run, others into p's ring. `max` 1: just one. */
 struct cu__g *cu__global_get(struct cu__p *p, uint32_t max);

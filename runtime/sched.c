@@ -82,7 +82,7 @@ static void finish_exit(struct cu__m *m, struct cu__g *g)
 noinline void cu__look_at_all_timers(void)
 {
     int64_t now_ns = cu_now();
-    for (uint32_t i = 0; i < cu__sched.procs; i++) {
+    for (uint32_t i = 0; i < load_acquire(&cu__sched.ps_seen); i++) {
         cu__timers_run(&cu__sched.ps[i], now_ns);
     }
     cu__netpoll_look_sometimes(now_ns);
@@ -176,7 +176,7 @@ __attribute__((always_inline)) static inline struct cu__g *pick(struct cu__p *p)
         g = NULL;
         p->cause = COPPER_CAUSE_GLOBAL;
         if (unlikely(tick % COPPER_FAIR_TICKS == 0)) {
-            if (unlikely(load_relaxed(&cu__sched.give_way))) {
+            if (unlikely(load_relaxed(&cu__sched.give_way)) || cu__p_is_surplus(p)) {
                 return NULL; /* find_work.c hands the P over */
             }
             g = cu__global_get(p, 1);
@@ -260,9 +260,10 @@ static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind k
 }
 
 /* With nobody else near: is there a reason to leave the coroutine that yields? */
-static noinline bool must_switch(struct cu__g *self)
+static noinline bool must_switch(const struct cu__p *p, struct cu__g *self)
 {
-    return load_relaxed(&cu__sched.give_way) || (self->is_locked && cu__work_waits(cu_now()));
+    return load_relaxed(&cu__sched.give_way) || cu__p_is_surplus(p) ||
+           (self->is_locked && cu__work_waits(cu_now()));
 }
 
 int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock)
@@ -274,7 +275,7 @@ int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unl
 
     /* choose: before leaving, while our stack is still ours */
     struct cu__g *next = unlikely(self->is_locked) ? NULL : pick(m->p);
-    if (next == NULL && kind == COPPER_AFTER_YIELD && !must_switch(self)) {
+    if (next == NULL && kind == COPPER_AFTER_YIELD && !must_switch(m->p, self)) {
         look_at_timers(m->p);
         cu__leave(m);
         return 0;

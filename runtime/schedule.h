@@ -123,6 +123,11 @@ bool cu__timer_stop(struct cu__timer *t);
 /* Fires what is due in p's heap. From any worker that has a P. */
 void cu__timers_run(struct cu__p *p, int64_t now_ns);
 
+/* Moves what is in p's heap to that of the first P, which takes what comes from now on; and ends
+ * that. p is the caller's, and not the first. */
+void cu__timers_close(struct cu__p *p);
+void cu__timers_open(struct cu__p *p);
+
 /* worker.c: starts P and M. 0 or -errno. Cheap when started. */
 int cu__start(void);
 

@@ -186,10 +186,10 @@ static bool everything_is_idle(void)
         return true;
     }
     cu__lock_take(&s->lock);
-    bool is_idle = s->idle_count == s->procs && s->global_count == 0 &&
+    bool is_idle = s->idle_count == s->alive_count && s->global_count == 0 &&
                    load_seq(&s->detached_count) == 0 && load_seq(&s->inspecting_count) == 0;
     is_idle = is_idle && !cu__netpoll_can_wake();
-    for (uint32_t i = 0; i < s->procs && is_idle; i++) {
+    for (uint32_t i = 0; i < s->ps_seen && is_idle; i++) {
         is_idle = load_relaxed(&s->ps[i].timers.counted) == 0 && cu__runq_is_empty(&s->ps[i]);
     }
     cu__lock_drop(&s->lock);

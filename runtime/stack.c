@@ -84,6 +84,7 @@ static struct {
     uint32_t mapped_guards;          /* any: atomic; made by mprotect */
     uint64_t capacity[CLASSES];      /* writer: lock; any: atomic */
     uint64_t reserved[CLASSES];      /* any: atomic */
+    uint32_t ps;                     /* any: atomic; so many P may hold stacks back */
 } stacks;
 
 uint32_t cu__stack_class(size_t size)
@@ -130,7 +131,8 @@ static int add_slab(uint32_t class)
 /* What the P's caches may hold while another P needs one. */
 static uint64_t held_back(uint32_t class)
 {
-    return class == COPPER_STACK_CLASS_DEFAULT ? cu__sched.procs * (COPPER_STACK_CACHE + 1) : 0;
+    return class == COPPER_STACK_CLASS_DEFAULT ? load_seq(&stacks.ps) * (COPPER_STACK_CACHE + 1)
+                                               : 0;
 }
 
 /* Without the lock: several may do so at once, and a mode that failed is left by all. */
@@ -210,7 +212,7 @@ static void unreserve_many(uint32_t class, uint32_t count)
 
 static int reserve_many(uint32_t class, uint32_t count)
 {
-    uint64_t need = add_relaxed(&stacks.reserved[class], count) + count + held_back(class);
+    uint64_t need = add_seq(&stacks.reserved[class], count) + count + held_back(class);
     if (likely(need <= load_relaxed(&stacks.capacity[class]))) {
         return 0;
     }
@@ -222,6 +224,23 @@ static int reserve_many(uint32_t class, uint32_t count)
     cu__lock_drop(&stacks.lock);
     if (error) {
         unreserve_many(class, count);
+    }
+    return error;
+}
+
+int cu__stack_hold_back(uint32_t ps)
+{
+    uint32_t before = load_relaxed(&stacks.ps);
+    if (ps <= before) {
+        return 0;
+    }
+    /* either a reservation under way sees this, or what it reserved is seen by the next line */
+    store_seq(&stacks.ps, ps);
+    int error = load_seq(&stacks.reserved[COPPER_STACK_CLASS_DEFAULT])
+                    ? reserve_many(COPPER_STACK_CLASS_DEFAULT, 0)
+                    : 0;
+    if (error) {
+        store_seq(&stacks.ps, before);
     }
     return error;
 }
@@ -434,6 +453,20 @@ static void start_giving_back(void)
     cu__timer_start(&stacks.give_back, cu_now() + GIVE_EVERY_NS);
 }
 
+/* A chain of stacks of the default class, for any P. */
+static void push_warm(struct cu__stack *first, struct cu__stack *end, uint32_t count)
+{
+    cu__lock_take(&stacks.lock);
+    end->next = stacks.warm[COPPER_STACK_CLASS_DEFAULT];
+    stacks.warm[COPPER_STACK_CLASS_DEFAULT] = first;
+    stacks.warm_count += count;
+    bool must = must_give_back();
+    cu__lock_drop(&stacks.lock);
+    if (must) {
+        start_giving_back();
+    }
+}
+
 /* The warmer half stays with the P. */
 static noinline void spill(struct cu__p *p)
 {
@@ -448,15 +481,22 @@ static noinline void spill(struct cu__p *p)
     }
     last->next = NULL;
     p->stacks_count = COPPER_STACK_CACHE / 2;
-    cu__lock_take(&stacks.lock);
-    end->next = stacks.warm[COPPER_STACK_CLASS_DEFAULT];
-    stacks.warm[COPPER_STACK_CLASS_DEFAULT] = first;
-    stacks.warm_count += count;
-    bool must = must_give_back();
-    cu__lock_drop(&stacks.lock);
-    if (must) {
-        start_giving_back();
+    push_warm(first, end, count);
+}
+
+void cu__stack_empty(struct cu__p *p)
+{
+    struct cu__stack *first = p->stacks, *end = first;
+    if (first) {
+        while (end->next) {
+            end = end->next;
+        }
+        push_warm(first, end, p->stacks_count);
+        p->stacks = NULL;
+        p->stacks_count = 0;
     }
+    unreserve_many(COPPER_STACK_CLASS_DEFAULT, p->stack_credits);
+    p->stack_credits = 0;
 }
 
 /* A stack of another size than the default, which no P keeps. */

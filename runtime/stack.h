@@ -25,6 +25,10 @@ uint32_t cu__stack_class(size_t size);
  * be NULL. 0, -ENOMEM. */
 int cu__stack_reserve(struct cu__p *p, uint32_t class);
 void cu__stack_unreserve(struct cu__p *p, uint32_t class);
+/* Sets aside what the caches of so many P may hold, in all. 0, -ENOMEM. */
+int cu__stack_hold_back(uint32_t ps);
+/* What p's cache holds is for others. p is the caller's. */
+void cu__stack_empty(struct cu__p *p);
 /* Gives g a stack and puts the first frame on it. */
 void cu__stack_attach(struct cu__p *p, struct cu__g *g);
 /* Takes it away again, when nothing runs on it. Undoes the reservation too. */

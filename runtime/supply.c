@@ -9,6 +9,9 @@
  * Invariants: a P is listed as idle only while no M waits; an M waits only while no P is idle. An
  * M is in at most one list. Whoever takes it out sets next_p and wakes it.
  *
+ * A P that is one too many (procs.c) is in none of the lists and is handed to nobody: it goes when
+ * whoever has it gives it up.
+ *
  * Fairness: an M that waits gets the first P that becomes idle or is taken from somebody. Where no
  * P ever becomes idle, workers look now and then whether somebody waits, and give way (give_way).
  */
@@ -20,6 +23,7 @@
 #include "gstate.h"
 #include "netpoll.h"
 #include "ownership.h"
+#include "procs.h"
 #include "runq.h"
 #include "schedule.h"
 #include "sysmon.h"
@@ -56,17 +60,35 @@ static void list_idle_p(struct cu__p *p)
     store_seq(&s->idle_count, s->idle_count + 1);
 }
 
+static struct cu__p *unlist_idle_p_at(struct cu__p **link)
+{
+    struct cu__sched *s = &cu__sched;
+    struct cu__p *p = *link;
+    *link = p->next_idle;
+    bump(&s->supply.idle_ns, (uint64_t)(cu_now() - p->idle_since_ns));
+    store_seq(&s->idle_count, s->idle_count - 1);
+    return p;
+}
+
 /* NULL: none. */
 static struct cu__p *unlist_idle_p(void)
 {
-    struct cu__sched *s = &cu__sched;
-    struct cu__p *p = s->idle_ps;
-    if (p) {
-        s->idle_ps = p->next_idle;
-        bump(&s->supply.idle_ns, (uint64_t)(cu_now() - p->idle_since_ns));
-        store_seq(&s->idle_count, s->idle_count - 1);
+    return cu__sched.idle_ps ? unlist_idle_p_at(&cu__sched.idle_ps) : NULL;
+}
+
+struct cu__p *cu__p_unlist_surplus(void)
+{
+    struct cu__p *chain = NULL;
+    for (struct cu__p **link = &cu__sched.idle_ps; *link;) {
+        if (cu__p_is_surplus(*link)) {
+            struct cu__p *p = unlist_idle_p_at(link);
+            p->next_idle = chain;
+            chain = p;
+        } else {
+            link = &(*link)->next_idle;
+        }
     }
-    return p;
+    return chain;
 }
 
 static void list_idle_m(struct cu__m *m)
@@ -159,6 +181,35 @@ static void sleep_until_roused(struct cu__m *m)
     store_relaxed(&m->wake, CU__SLEEPING);
 }
 
+/* For who gives p up (NULL: none): the scheduler's lock, with p empty if it is one too many. */
+static void lock_to_give(struct cu__p *p)
+{
+    for (;;) {
+        if (p && cu__p_is_surplus(p)) {
+            cu__p_clear(p);
+        }
+        cu__lock_take(&cu__sched.lock);
+        if (p == NULL || p->is_clear || !cu__p_is_surplus(p)) {
+            return;
+        }
+        cu__lock_drop(&cu__sched.lock);
+    }
+}
+
+/* Called with the lock so taken. True: p is gone. */
+static bool has_gone(struct cu__p *p)
+{
+    if (likely(!p->is_clear)) {
+        return false;
+    }
+    if (cu__p_is_surplus(p)) {
+        cu__p_retire(p);
+        return true;
+    }
+    cu__p_reopen(p);
+    return false;
+}
+
 bool cu__p_give(struct cu__m *m, bool rests)
 {
     struct cu__sched *s = &cu__sched;
@@ -167,10 +218,12 @@ bool cu__p_give(struct cu__m *m, bool rests)
     if (p && EVENT_ON(P_STOPPED)) {
         cu__emit_p_stopped((int)p->index);
     }
-    cu__lock_take(&s->lock);
+    lock_to_give(p);
     if (p) {
         bool was_ours = cu__own_apply(p, CU__OWN_GIVE, m);
         cu_assert(was_ours);
+    }
+    if (p && !has_gone(p)) {
         heir = unlist_waiting();
         if (heir) {
             heir->next_p = p;
@@ -182,7 +235,7 @@ bool cu__p_give(struct cu__m *m, bool rests)
         store_relaxed(&m->p, NULL);
         list_idle_m(m);
     }
-    bool is_all_idle = s->idle_count == s->procs;
+    bool is_all_idle = s->idle_count == s->alive_count;
     cu__lock_drop(&s->lock);
     if (heir) {
         rouse(heir);
@@ -237,7 +290,7 @@ bool cu__retire(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
     cu__lock_take(&s->lock);
-    bool ends = m->is_idle && s->idle_ms_count > s->procs;
+    bool ends = m->is_idle && s->idle_ms_count > load_relaxed(&s->procs);
     if (ends) {
         unlist_idle_m(m);
     }
@@ -248,7 +301,12 @@ bool cu__retire(struct cu__m *m)
 void cu__p_hand_on(struct cu__p *p)
 {
     struct cu__sched *s = &cu__sched;
-    cu__lock_take(&s->lock);
+    lock_to_give(p);
+    if (has_gone(p)) {
+        cu__lock_drop(&s->lock);
+        cu__see_to_work();
+        return;
+    }
     /* by turns: else those that wait could keep a P among themselves */
     static bool is_queues_turn; /* lock */
     is_queues_turn = !is_queues_turn;

@@ -17,6 +17,8 @@ void cu__p_take(struct cu__m *m, struct cu__p *p);
 /* m gives up its P, if it has one, to who waits for one, or to the idle list; `rests`: and lists
  * itself as idle. True: now all P are idle. */
 bool cu__p_give(struct cu__m *m, bool rests);
+/* Called with the scheduler's lock: the idle P that are one too many, linked; the caller's now. */
+struct cu__p *cu__p_unlist_surplus(void);
 /* Books the time that p ran coroutines until now. Its owner. */
 void cu__p_stops(struct cu__p *p, int64_t now_ns);
 /* An M that rests gets up by itself, with an idle P in m->next_p, and counts as spinning. False:
@@ -44,7 +46,8 @@ static inline bool cu__handoff_is_on(void)
     return cu__sched.is_handoff_on;
 }
 
-/* For who took p from a thread, or gave it up because others wait: to whom it goes next. */
+/* For who took p from a thread, or gave it up because others wait: to whom it goes next. One that
+ * is one too many goes for good. */
 void cu__p_hand_on(struct cu__p *p);
 /* True: somebody could run p if it were taken now. */
 bool cu__has_heir(void);

@@ -18,7 +18,8 @@
  * beyond the first ones are made here, because making one takes a while, locks and stack, and must
  * not happen on some coroutine's path.
  *
- * Invariants: a P is taken only when somebody can run it at once (cu__has_heir).
+ * Invariants: a P is taken only when somebody can run it at once (cu__has_heir), or when there are
+ * to be fewer P.
  */
 #include "sysmon.h"
 
@@ -71,8 +72,8 @@ struct view {
 enum wish { WANTS_THREAD = 1, WANTS_HEIR = 2 };
 
 static struct {
-    uint32_t wake;         /* any: atomic; it sleeps on this word */
-    uint32_t wishes;       /* any: atomic; bits of enum wish */
+    uint32_t wake;   /* any: atomic; it sleeps on this word */
+    uint32_t wishes; /* any: atomic; bits of enum wish */
     bool has_reported_cap, has_reported_hog, has_reported_clone;
     uint32_t quiet_looks, idle_looks;
     struct view views[COPPER_PROCS_MAX];
@@ -210,12 +211,13 @@ static bool take(struct cu__p *p, struct view *v, enum cu_handoff_cause cause, i
 {
     struct cu__m *m = v->m;
     if (cause != COPPER_HANDOFF_SYSCALL) {
-        cu__preempt_ask(m, v->tick); /* coming back from an announced call is a question of its own */
+        cu__preempt_ask(m,
+                        v->tick); /* coming back from an announced call is a question of its own */
     }
     if (!cu__handoff_is_on()) {
         return false;
     }
-    if (!cu__has_heir()) {
+    if (!cu__p_is_surplus(p) && !cu__has_heir()) {
         return add_thread(); /* it will be one at the next look */
     }
     if (!cu__own_apply(p, CU__OWN_MARK, m)) {
@@ -250,6 +252,11 @@ static bool somebody_waits(int64_t now_ns)
            (load_seq(&s->give_way) || cu__work_waits(now_ns - LATE_NS));
 }
 
+static bool is_wanted(const struct cu__p *p, int64_t now_ns)
+{
+    return cu__p_is_surplus(p) || somebody_waits(now_ns);
+}
+
 /* The same coroutine as before runs on p, in no announced call. Looks at its thread. */
 static bool judge(struct cu__p *p, struct view *v, int64_t now_ns)
 {
@@ -257,7 +264,7 @@ static bool judge(struct cu__p *p, struct view *v, int64_t now_ns)
     int64_t passed_ns = now_ns - v->looked_ns;
     v->looked_ns = now_ns;
     v->looked_cpu_ns = cpu_ns;
-    if (!somebody_waits(now_ns)) {
+    if (!is_wanted(p, now_ns)) {
         v->asleep_looks = 0;
         return false;
     }
@@ -295,7 +302,7 @@ static bool look_at(struct cu__p *p, struct view *v, int64_t now_ns)
                            .looked_ns = v->looked_ns,
                            .first_cpu_ns = -1};
     } else if (syscalls & 1) {
-        return now_ns - v->since_ns >= DELAY_MIN_NS && somebody_waits(now_ns) &&
+        return now_ns - v->since_ns >= DELAY_MIN_NS && is_wanted(p, now_ns) &&
                take(p, v, COPPER_HANDOFF_SYSCALL, now_ns);
     } else if (v->first_cpu_ns >= 0) {
         return may_read_clock && judge(p, v, now_ns);
@@ -311,7 +318,8 @@ static bool look_at(struct cu__p *p, struct view *v, int64_t now_ns)
 
 static bool all_is_idle(void)
 {
-    return load_seq(&cu__sched.idle_count) == cu__sched.procs && !load_seq(&sysmon.wishes);
+    return load_seq(&cu__sched.idle_count) == load_seq(&cu__sched.alive_count) &&
+           !load_seq(&sysmon.wishes);
 }
 
 static int64_t next_delay(bool has_done)
@@ -351,7 +359,7 @@ static void *watch(void *unused)
         if (load_relaxed(&cu__sched.idle_count) == 0) {
             cu__netpoll_look_sometimes(now_ns - POLL_LATE_NS); /* nobody does while all compute */
         }
-        for (uint32_t i = 0; i < cu__sched.procs; i++) {
+        for (uint32_t i = 0; i < load_acquire(&cu__sched.ps_seen); i++) {
             has_done |= look_at(&cu__sched.ps[i], &sysmon.views[i], now_ns);
         }
         int64_t delay_ns = next_delay(has_done);

@@ -14,7 +14,8 @@ int cu__sysmon_start(void);
 void cu__sysmon_wake(void);
 /* A P is idle, work waits, and there is no thread that could take it. */
 void cu__sysmon_want_thread(void);
-/* A coroutine gives its P to another thread, or would, and none rests that could run what is queued. */
+/* A coroutine gives its P to another thread, or would, and none rests that could run what is
+ * queued. */
 void cu__sysmon_want_heir(void);
 void cu__sysmon_after_fork(void);
 

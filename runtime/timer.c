@@ -103,7 +103,7 @@ static struct cu__p *choose_p(const struct cu__timer *t)
     if (m && m->p) {
         return m->p;
     }
-    return &cu__sched.ps[((uintptr_t)t / sizeof(*t)) % cu__sched.procs];
+    return &cu__sched.ps[((uintptr_t)t / sizeof(*t)) % load_acquire(&cu__sched.procs)];
 }
 
 void cu__timer_start(struct cu__timer *t, int64_t deadline_ns)
@@ -112,6 +112,11 @@ void cu__timer_start(struct cu__timer *t, int64_t deadline_ns)
     t->deadline_ns = deadline_ns;
     t->child = t->next = t->prev = NULL;
     cu__lock_take(&p->timers.lock);
+    if (unlikely(p->timers.is_closed)) {
+        cu__lock_drop(&p->timers.lock);
+        p = &cu__sched.ps[0]; /* stays */
+        cu__lock_take(&p->timers.lock);
+    }
     store_relaxed(&t->p, p);
     store_relaxed(&p->timers.counted, p->timers.counted + !t->is_silent);
     p->timers.root = meld(p->timers.root, t);
@@ -129,22 +134,72 @@ void cu__timer_start(struct cu__timer *t, int64_t deadline_ns)
 /* A timer that a forked child inherited is in a heap that no longer is. */
 static bool is_of_this_process(const struct cu__p *p)
 {
-    return p >= cu__sched.ps && p < cu__sched.ps + cu__sched.procs;
+    return p >= cu__sched.ps && p < cu__sched.ps + COPPER_PROCS_MAX;
 }
 
 bool cu__timer_stop(struct cu__timer *t)
 {
-    struct cu__p *p = load_acquire(&t->p); /* pairs with take_out */
-    if (p == NULL || !is_of_this_process(p)) {
-        return false;
+    struct cu__p *p;
+    while ((p = load_acquire(&t->p)) != NULL && is_of_this_process(p)) { /* pairs with take_out */
+        cu__lock_take(&p->timers.lock);
+        bool is_there = load_relaxed(&t->p) == p;
+        if (is_there) {
+            take_out(p, t);
+        }
+        cu__lock_drop(&p->timers.lock);
+        if (is_there) {
+            return true;
+        }
+        /* it was taken out, or moved to the heap of another P: look again */
     }
+    return false;
+}
+
+/* Who comes after t in a walk through a heap: first its children. NULL: nobody. */
+static struct cu__timer *following(struct cu__timer *t)
+{
+    if (t->child) {
+        return t->child;
+    }
+    while (t && t->next == NULL) {
+        while (t->prev && t->prev->child != t) {
+            t = t->prev; /* to the first sibling, which knows the parent */
+        }
+        t = t->prev;
+    }
+    return t ? t->next : NULL;
+}
+
+void cu__timers_close(struct cu__p *p)
+{
+    struct cu__p *to = &cu__sched.ps[0];
+    cu_assert(p != to);
+    cu__lock_take(&to->timers.lock); /* the lower index first */
     cu__lock_take(&p->timers.lock);
-    bool is_stopped = load_relaxed(&t->p) == p;
-    if (is_stopped) {
-        take_out(p, t);
+    struct cu__timer *root = p->timers.root;
+    int64_t next_ns = root ? root->deadline_ns : COPPER_NO_WAKE;
+    for (struct cu__timer *t = root; t; t = following(t)) {
+        store_relaxed(&t->p, to);
     }
+    p->timers.root = NULL;
+    p->timers.is_closed = true;
+    to->timers.root = meld(to->timers.root, root);
+    store_relaxed(&to->timers.counted, to->timers.counted + p->timers.counted);
+    store_relaxed(&p->timers.counted, 0);
+    publish(to); /* first: who looks at one after the other must not miss them in both */
+    publish(p);
     cu__lock_drop(&p->timers.lock);
-    return is_stopped;
+    cu__lock_drop(&to->timers.lock);
+    if (root) {
+        cu__wake_keeper(next_ns);
+    }
+}
+
+void cu__timers_open(struct cu__p *p)
+{
+    cu__lock_take(&p->timers.lock);
+    p->timers.is_closed = false;
+    cu__lock_drop(&p->timers.lock);
 }
 
 void cu__timers_run(struct cu__p *p, int64_t now_ns)

@@ -31,8 +31,8 @@ void cu__m_set(struct cu__m *m);
 /* any: atomic; not 0: sysmon wants the calling thread's coroutine to give way (preempt.c). Seen by
  * code that is not the library's (safe_point_x86_64.S): part of its binary interface. Directly only
  * in a function that does not park before. */
-extern __attribute__((visibility("default"), tls_model("initial-exec"))) __thread unsigned char
-    cu_safe_point_asked;
+extern __attribute__((visibility("default"),
+                      tls_model("initial-exec"))) __thread unsigned char cu_safe_point_asked;
 unsigned char *cu__safe_point_asked(void);
 
 const struct cu_labels *cu__thread_labels(void);

@@ -6,7 +6,7 @@
  *   G          a coroutine: a control block (struct cu__g) and, from its first run on, a stack
  *   M          an OS thread that runs coroutines (struct cu__m)
  *   P          the right to run coroutines, with a queue of them (struct cu__p). There are
- *              COPPER_MAXPROCS. A thread without a P runs no coroutine.
+ *              cu_maxprocs(). A thread without a P runs no coroutine.
  *   park       G stops until somebody makes it ready
  *   ready      G goes from waiting to runnable and into a queue
  *   runnext    the slot of a P for the G that was made ready last: it runs next, while its data
@@ -241,6 +241,8 @@ struct cu__p {
     int64_t busy_since_ns; /* any: when it last found work; 0 while idle */
     struct cu__counters counters;
     int64_t handed_ns;       /* owner: when it was last taken from somebody */
+    bool is_clear;           /* owner: it is to go, and what it had is with others (procs.c) */
+    bool is_alive;           /* lock: sched.lock; false: it went, or never was */
     int64_t idle_since_ns;   /* lock: sched.lock */
     struct cu__p *next_idle; /* lock: sched.lock */
 
@@ -254,6 +256,7 @@ struct cu__p {
         struct cu__timer *root; /* lock */
         int64_t next_ns;        /* writer: lock; read by anybody: root's deadline */
         uint32_t counted;       /* writer: lock; timers that are not silent */
+        bool is_closed;         /* lock; it takes no more, because its P goes */
     } timers cache_aligned;
 } cache_aligned;
 
@@ -308,7 +311,10 @@ struct cu__sched {
     uint32_t claims_open;                       /* any: atomic; not 0: coroutines may be claimed */
     uint32_t quiesce_count;      /* any: atomic; who waits for everything to be idle */
     uint32_t detached_count;     /* any: atomic; coroutines that run without a P */
-    uint32_t procs;              /* constant once started */
+    uint32_t procs;              /* writer: lock; how many P are wanted: those below are to stay */
+    uint32_t alive_count;        /* writer: lock; P that are there: also those that are to go */
+    uint32_t ps_seen;            /* writer: lock; all P that are alive are below */
+    uint32_t ps_used;            /* writer: lock; all P that ever were are below */
     uint32_t is_started;         /* any: atomic */
     uint32_t threads;            /* any: atomic; workers alive */
     uint32_t threads_max;        /* constant once started */
@@ -317,9 +323,15 @@ struct cu__sched {
     struct cu__m *unused_ms;     /* lock; of those, the ones whose threads ended */
     struct cu__counters foreign; /* any: atomic adds; what plain threads did */
     struct cu__supply_counters supply;
-    struct cu__p *ps; /* constant once started */
+    struct cu__p *ps; /* constant once started; COPPER_PROCS_MAX of them, most never touched */
     struct cu__m *ms; /* constant once started; threads_max of them */
 };
 extern hidden struct cu__sched cu__sched;
+
+/* p is one too many: whoever has it is to give it up soon (procs.c). */
+static inline bool cu__p_is_surplus(const struct cu__p *p)
+{
+    return unlikely(p->index >= load_relaxed(&cu__sched.procs));
+}
 
 #endif

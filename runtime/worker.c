@@ -34,7 +34,7 @@
 #include "netpoll.h"
 #include "notify.h"
 #include "preempt.h"
-#include "random.h"
+#include "procs.h"
 #include "registry.h"
 #include "replay.h"
 #include "report.h"
@@ -245,22 +245,16 @@ static int start_threads(struct cu__sched *s)
 static int prepare(struct cu__sched *s)
 {
     cu__replay_configure();
-    s->procs = cu__replay_is_on() ? 1 : cu__config_procs();
+    uint32_t procs = cu__replay_is_on() ? 1 : cu__procs_wanted();
     s->threads_max = cu__config_threads();
-    if (s->threads_max < s->procs) {
-        s->threads_max = s->procs;
+    if (s->threads_max < procs) {
+        s->threads_max = procs;
     }
     s->is_handoff_on = cu__config_handoff() && !cu__replay_is_on();
-    s->ps = aligned_alloc(64, s->procs * sizeof(*s->ps));
     s->ms = calloc(s->threads_max, sizeof(*s->ms));
-    if (s->ps == NULL || s->ms == NULL) {
-        return -ENOMEM;
-    }
-    memset(s->ps, 0, s->procs * sizeof(*s->ps));
-    for (uint32_t i = 0; i < s->procs; i++) {
-        s->ps[i].index = i;
-        s->ps[i].random = cu__random_mix(cu__replay.random + i + 1);
-        s->ps[i].timers.next_ns = COPPER_NO_WAKE;
+    int error = s->ms ? cu__procs_prepare(procs) : -ENOMEM;
+    if (error) {
+        return error;
     }
     cu__registry_limit(cu__config_coroutines());
     cu__claims_prepare();
@@ -291,6 +285,7 @@ static void after_fork(void)
     cu__notify_after_fork();
     cu__fd_after_fork();
     cu__sysmon_after_fork();
+    cu__procs_after_fork();
 }
 
 static noinline int start_slowly(void)
@@ -310,18 +305,20 @@ static noinline int start_slowly(void)
         cu__stack_configure();
         cu__fault_install();
     }
+    cu__procs_lock();
     error = prepare(s);
     if (error == 0) {
         error = start_threads(s);
     }
     if (error) {
-        free(s->ps);
+        cu__procs_discard();
         free(s->ms);
-        s->ps = NULL;
         s->ms = NULL;
+        cu__procs_unlock();
         goto out;
     }
     store_release(&s->is_started, 1);
+    cu__procs_unlock();
     cu__watch_start();
 out:
     cu__lock_drop(&starter.lock);
@@ -331,9 +328,4 @@ out:
 int cu__start(void)
 {
     return likely(load_acquire(&cu__sched.is_started)) ? 0 : start_slowly();
-}
-
-int cu_maxprocs(void)
-{
-    return load_acquire(&cu__sched.is_started) ? (int)cu__sched.procs : (int)cu__config_procs();
 }

@@ -572,7 +572,8 @@ static int run_sampled(void *unused)
     setitimer(ITIMER_PROF, &tick, NULL);
     do {
         cu_sleep(COPPER_SEC);
-    } while (__atomic_load_n(&coroutine_samples, __ATOMIC_RELAXED) <= 20); /* on a crowded machine */
+    } while (__atomic_load_n(&coroutine_samples, __ATOMIC_RELAXED) <=
+             20); /* on a crowded machine */
     setitimer(ITIMER_PROF, &none, NULL);
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     cu_wg_wait(&wg);
@@ -584,6 +585,19 @@ static int run_sampled(void *unused)
 static int here_in_handler(void)
 {
     return cu_run(run_sampled, NULL);
+}
+
+static int try_procs(void *unused)
+{
+    (void)unused;
+    check(cu_maxprocs() == 1 && cu_set_maxprocs(0) == 1 && cu_set_maxprocs(1) == 1);
+    check(cu_set_maxprocs(2) == -EBUSY && cu_maxprocs() == 1);
+    return 0;
+}
+
+static int procs_in_replay(void)
+{
+    return cu_run(try_procs, NULL);
 }
 
 struct census {
@@ -762,6 +776,7 @@ static const struct test_case cases[] = {
     {"signal_masks", signal_masks},
     {"unwind_ends", unwind_ends},
     {"here_in_handler", here_in_handler},
+    {"procs_in_replay", procs_in_replay},
     {"parked_100k", parked_100k},
     {"plain_threads", plain_threads},
 };

@@ -57,6 +57,7 @@ CASES = {
     "signal_masks": ({0}, NOTHING, {}, ""),
     "unwind_ends": ({0}, NOTHING, {}, r"frames \d+\n"),
     "here_in_handler": ({0}, NOTHING, {}, r"samples \d+, bad 0\n"),
+    "procs_in_replay": ({0}, NOTHING, {"COPPER_SCHED_SEED": "3"}, ""),
     "parked_100k": ({0}, NOTHING, {}, r"parked 100000"),
     "plain_threads": ({0}, NOTHING, {}, ""),
 }

@@ -8,6 +8,7 @@
  * (watch.c). At the end of the round the models must be right and every coroutine gone.
  *
  * usage: runtime_stress [SECONDS [SEED [PROCS [STEPS]]]]
+ * PROCS: how many P; "any": a plain thread changes their number all the time.
  * STEPS: of each worker of a round, 40 unless given; more make rounds in which somebody can starve
  * for longer. A round's seed is printed when something is wrong; given as SEED it is the first
  * round's.
@@ -286,24 +287,56 @@ static void run_round(uint64_t seed)
     verify_round(scope);
 }
 
+/* ---- the number of P changes ---- */
+
+#define PROCS_MAX 8
+
+static uint32_t stop_changing; /* atomic */
+
+static void *change_procs(void *arg)
+{
+    uint64_t *changes = arg, random = 5;
+    int procs = cu_maxprocs();
+    while (!__atomic_load_n(&stop_changing, __ATOMIC_ACQUIRE)) {
+        int next = 1 + (int)(next_random(&random) % PROCS_MAX);
+        check(cu_set_maxprocs(next) == procs && cu_maxprocs() == next);
+        procs = next;
+        ++*changes;
+        if (next_random(&random) % 4) { /* else at once again */
+            cu_sleep((int64_t)(next_random(&random) % 2000) * COPPER_US);
+        }
+    }
+    return NULL;
+}
+
 int main(int argc, char **argv)
 {
     double seconds = argc > 1 ? atof(argv[1]) : 5;
     uint64_t seed = argc > 2 && *argv[2] ? strtoull(argv[2], NULL, 10) : (uint64_t)cu_now();
-    uint64_t rounds = 0;
-    if (argc > 3) {
+    uint64_t rounds = 0, changes = 0;
+    bool changes_procs = argc > 3 && strcmp(argv[3], "any") == 0;
+    pthread_t changer;
+    if (argc > 3 && !changes_procs) {
         setenv("COPPER_MAXPROCS", argv[3], 1);
     }
     steps = argc > 4 ? (unsigned)atoi(argv[4]) : steps;
     printf("seed %llu, %d P\n", (unsigned long long)seed, cu_maxprocs());
     fflush(stdout);
     watch_begin();
+    if (changes_procs) {
+        check(pthread_create(&changer, NULL, change_procs, &changes) == 0);
+    }
     for (int64_t end_ns = cu_now() + (int64_t)(seconds * 1e9); rounds == 0 || cu_now() < end_ns;) {
         run_round(seed);
         seed = next_random(&seed);
         rounds++;
     }
     watch_end();
+    if (changes_procs) {
+        __atomic_store_n(&stop_changing, 1, __ATOMIC_RELEASE);
+        pthread_join(changer, NULL);
+        printf("%llu changes of the number of P\n", (unsigned long long)changes);
+    }
     struct cu_runtime_stats stats;
     cu_runtime_stats_read(&stats);
     printf("%llu rounds, %llu coroutines, %llu switches, %llu stolen, %llu threads; hand-offs: "

@@ -10,11 +10,10 @@
  *     int main(void) { return cu_run(app, NULL); }
  *
  * Rule for every call documented as *parking*: the coroutine may continue on another thread. Never
- * use errno or the address of a thread-local obtained before it: compilers cache those addresses, and
- * what pthread_self returned.
- * errno's value is each coroutine's own; read it in a function that does not park. The
- * floating-point environment (rounding mode, exception masks) is the thread's and does not follow
- * the coroutine.
+ * use errno or the address of a thread-local obtained before it: compilers cache those addresses,
+ * and what pthread_self returned. errno's value is each coroutine's own; read it in a function that
+ * does not park. The floating-point environment (rounding mode, exception masks) is the thread's
+ * and does not follow the coroutine.
  *
  * After fork() the child has only its calling thread: inherited coroutines are gone, and the
  * runtime starts afresh at the next cu_run or cu_go. A coroutine that forked goes on in the child
@@ -97,8 +96,18 @@ cu_id cu_self(void);
 void cu_name_set(const char *name);
 
 /* How many P there are, i.e. how many coroutines run at once. COPPER_MAXPROCS, default: the CPUs
- * that affinity and the cgroup's quota let this process use. */
+ * that affinity and the cgroup's quota let this process use. Any context but signal handlers. */
 int cu_maxprocs(void);
+
+/* Makes it n, up or down, while coroutines run, and returns what it was; n < 1 changes nothing.
+ * Also before the runtime starts. Nothing is stopped for it: new P take work at once; one too many
+ * goes when its coroutine stops, or is taken like a hog's, some milliseconds later, and what it had
+ * queued goes to the others. Where COPPER_HANDOFF=0, a coroutine that computes or blocks keeps it
+ * until it calls the runtime. -EINVAL: n > 256; -ENOMEM: no address space for the stacks that more
+ * P hold ready; -EBUSY: a seeded replay (COPPER_SCHED_SEED) has one P. Threads are limited by
+ * COPPER_MAXTHREADS all the same. From coroutines and plain threads; does not park. Costs some
+ * microseconds, and more where many timers have to move. */
+int cu_set_maxprocs(int n);
 
 /* Ties the calling coroutine to the thread that runs it: it continues on no other, also after
  * parking calls, and no other coroutine runs there. For libraries that keep state in the thread

@@ -15,18 +15,18 @@
  *     target_link_libraries(server PRIVATE copper::runtime)
  *     copper_preemptible(server)
  *
- * The two differ in what the code around may assume. cu_checkpoint parks: the coroutine may go on on
- * another thread. A compiled safe point gives up the P and waits for another *on its thread*: nothing
- * is switched, so locks, thread-locals, errno and half-done library calls around it are as safe as
- * while the kernel runs another thread; but others may run where the source shows no call.
+ * The two differ in what the code around may assume. cu_checkpoint parks: the coroutine may go on
+ * on another thread. A compiled safe point gives up the P and waits for another *on its thread*:
+ * nothing is switched, so locks, thread-locals, errno and half-done library calls around it are as
+ * safe as while the kernel runs another thread; but others may run where the source shows no call.
  *
- * With COPPER_HANDOFF=0 a coroutine that waits for a pthread mutex keeps its P. If the holder of that
- * mutex stands at a compiled safe point and there is no other P, neither goes on: with hand-off off,
- * keep such locks out of preemptible targets, or use cu_mutex.
+ * With COPPER_HANDOFF=0 a coroutine that waits for a pthread mutex keeps its P. If the holder of
+ * that mutex stands at a compiled safe point and there is no other P, neither goes on: with
+ * hand-off off, keep such locks out of preemptible targets, or use cu_mutex.
  *
  * Cost: a checkpoint or safe point that nobody asked for is a call, a load, a test and a return. In
- * loops of few instructions that is much: see docs/performance.md. Only targets that compute for long
- * without a runtime call gain from it.
+ * loops of few instructions that is much: see docs/performance.md. Only targets that compute for
+ * long without a runtime call gain from it.
  */
 #ifndef COPPER_PREEMPT_H
 #define COPPER_PREEMPT_H
