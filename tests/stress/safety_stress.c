@@ -5,7 +5,7 @@
  * locks of the C library, its callbacks, its allocator. Everything has a known answer.
  *
  * usage: safety_stress [CASE|all [SCALE]]
- * SCALE multiplies the work; 500 makes ten million migrations.
+ * SCALE multiplies the work; 5000 makes ten million migrations.
  *
  * Built twice: as it is, and preemptible. What a thread is called must come from gettid: compilers
  * remember what pthread_self returned.
@@ -132,7 +132,7 @@ static __attribute__((noinline)) int get_errno(void)
 }
 
 #define MOVERS     8
-#define MIGRATIONS 20000 /* times SCALE */
+#define MIGRATIONS 2000 /* times SCALE */
 
 static uint64_t migrations, turns_done; /* atomic */
 static int movers_started;              /* atomic */
