@@ -324,6 +324,8 @@ func main() {
 		announcedCall(or(5000000))
 	case "goroutine_million":
 		goroutineMillion(or(1000000))
+	case "overhead":
+		overhead(or(300))
 	case "park_million":
 		parkMillion(or(1000000))
 	default:
