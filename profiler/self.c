@@ -86,7 +86,8 @@ bool cu__is_own_thread(int32_t tid)
             return true;
         }
     }
-    return cu_service_thread_is && cu_service_thread_is(tid);
+    return (cu__has_heap() && cu_heap_helper() == tid) ||
+           (cu_service_thread_is && cu_service_thread_is(tid));
 }
 
 int64_t cu__own_threads_ns(void)
@@ -96,7 +97,8 @@ int64_t cu__own_threads_ns(void)
         int32_t tid = atomic_load_explicit(&own_threads[i], memory_order_acquire);
         sum += tid ? cu__clock_ns(cu__thread_clock(tid)) : 0;
     }
-    return sum;
+    int32_t helper = cu__has_heap() ? cu_heap_helper() : 0;
+    return sum + (helper ? cu__clock_ns(cu__thread_clock(helper)) : 0);
 }
 
 void cu__own_threads_forget(void)

@@ -13,6 +13,7 @@
  */
 #include "internal.h"
 
+#include <copper/inspect.h>
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
@@ -29,6 +30,7 @@ static struct cu__spin pool_lock;
 static _Atomic uint32_t news; /* futex: grows with every record that is ready */
 static pthread_mutex_t finishing = PTHREAD_MUTEX_INITIALIZER;
 static atomic_bool has_thread;
+static _Atomic int32_t helper; /* its id, 0: it has not begun */
 static _Atomic uint32_t pool_used; /* records ever claimed */
 
 struct cu__spin *cu__pending_pool_lock(void);
@@ -155,9 +157,21 @@ void cu__pending_finish_all(void)
     t->is_busy = was_busy;
 }
 
+/* There when the process has the coroutine runtime: this thread wakes no coroutine. */
+extern __typeof__(cu_service_thread_begin) cu_service_thread_begin __attribute__((weak));
+
+int32_t cu_heap_helper(void)
+{
+    return atomic_load_explicit(&helper, memory_order_relaxed);
+}
+
 static void *run(void *unused)
 {
     cu_heap_thread_is_tool();
+    atomic_store_explicit(&helper, (int32_t)syscall(SYS_gettid), memory_order_relaxed);
+    if (cu_service_thread_begin) {
+        cu_service_thread_begin();
+    }
     prctl(PR_SET_NAME, "copper-heap", 0UL, 0UL, 0UL);
     cu_stacks_prepare();
     for (;;) {
@@ -193,6 +207,7 @@ void cu__finish_start(void)
 void cu__finish_forget(void)
 {
     atomic_store(&has_thread, false);
+    atomic_store(&helper, 0);
     pthread_mutex_init(&finishing, NULL);
     /* what a thread that is gone was filling */
     struct cu__pending *records = atomic_load_explicit(&pool, memory_order_relaxed);

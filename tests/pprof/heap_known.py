@@ -90,6 +90,8 @@ def main():
                 sys.exit(SKIPPED)
             judge(server, pprof, known)
             judge_text(server, pprof)
+            threads = server.get("goroutine?debug=2&threads=1")[2]
+            check(b"copper-heap" not in threads, "the wrapper's thread shows as the program's")
             delta = Raw(pprof.clean("-raw", server.url + "/heap?seconds=1"))
             check(sum(abs(v) for s in delta.samples for v in s[0]) < 64 << 20, "idle delta")
             server.process.stdin.close()

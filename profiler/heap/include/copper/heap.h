@@ -75,6 +75,9 @@ struct cu_heap_stats {
 };
 void cu_heap_stats_read(struct cu_heap_stats *out);
 
+/* The thread that completes stacks, by its id; 0: there is none yet. It is no thread of the program's. */
+int32_t cu_heap_helper(void);
+
 /* The calling thread's allocations are not sampled from now on: for threads of tools. */
 void cu_heap_thread_is_tool(void);
 
