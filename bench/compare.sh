@@ -9,6 +9,7 @@
 #
 # usage: bench/compare.sh [NAME...]
 #   COPPER_BUILD=build/release  ROUNDS=5  PROCS="1 2"
+#   RUN="chrt -r 5"   a command in front of each program; this one keeps other work off its CPUs
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=${COPPER_BUILD:-$here/../build/release}
@@ -30,7 +31,8 @@ c++ -O2 -o "$work/boost" "$here/boost/peer.cc" -lboost_fiber -lboost_context -lp
 run_one() {
     local procs=$1 side=$2
     shift 2
-    timeout 120 "$@" 2>/dev/null | sed "s/^/$procs\t$side\t/" >>"$work/all" || true
+    # shellcheck disable=SC2086
+    ${RUN:-} timeout 120 "$@" 2>/dev/null | sed "s/^/$procs\t$side\t/" >>"$work/all" || true
 }
 
 for procs in ${PROCS:-1 2}; do
