@@ -82,6 +82,7 @@ static struct cu__model *model;
 static struct stream *streams;
 static uint64_t generation;
 static int64_t began_ns, looked_for_gone_ns, told_heap_ns;
+static int64_t drained_ns; /* all that happened until then is in the model */
 static bool has_begun;   /* a generation */
 static bool is_with_all; /* this generation must mention everything */
 
@@ -284,6 +285,7 @@ static void drain(struct heads *h)
     }
     tell_heap(until);
     merge(h, until);
+    drained_ns = until;
     merge_samples();
     free_gone(until);
 }
@@ -445,11 +447,12 @@ static void take_totals(void)
     totals.dropped = stats.dropped;
 }
 
-/* Called with the lock, which is given back meanwhile. */
+/* Called with the lock, which is given back meanwhile. At the time up to which all is known: what is
+ * written for the end of a generation must not come after what happens next. */
 static void cut(uint64_t wanted)
 {
     pthread_mutex_unlock(&lock);
-    int64_t now_ns = cu__now_ns();
+    int64_t now_ns = drained_ns;
     struct cu__blob *blob = end_generation(now_ns);
     pthread_mutex_lock(&lock);
     totals.generations++;
