@@ -11,6 +11,7 @@
 #include <copper/pool.h>
 #include <copper/sync.h>
 #include <copper/time.h>
+#include <copper/timer.h>
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -174,6 +175,30 @@ static int close_twice(void)
 static int close_null(void)
 {
     cu_chan_close(NULL);
+    return 0;
+}
+
+static int close_timer(void)
+{
+    cu_chan_close(cu_after(COPPER_SEC));
+    return 0;
+}
+
+static int run_send_to_ticker(void *unused)
+{
+    (void)unused;
+    cu_send(cu_ticker_chan(cu_ticker_new(COPPER_SEC)), &(int64_t){1});
+    return 0;
+}
+
+static int send_to_ticker(void)
+{
+    return cu_run(run_send_to_ticker, NULL);
+}
+
+static int ticker_of_zero(void)
+{
+    cu_ticker_new(0);
     return 0;
 }
 
@@ -754,6 +779,9 @@ static const struct test_case cases[] = {
     {"chained_handler", chained_handler},
     {"close_twice", close_twice},
     {"close_null", close_null},
+    {"close_timer", close_timer},
+    {"send_to_ticker", send_to_ticker},
+    {"ticker_of_zero", ticker_of_zero},
     {"wg_negative", wg_negative},
     {"unlock_unlocked", unlock_unlocked},
     {"runlock_unlocked", runlock_unlocked},

@@ -32,6 +32,12 @@ CASES = {
     "close_twice": ({ABRT}, r"copper: close of closed channel 'jobs' \(cap 3, made at "
                     r"\S+runtime_cases\.c:\d+\)\ncopper: " + WHO + r", running\n", {}, ""),
     "close_null": ({ABRT}, r"copper: close of a NULL channel\ncopper: plain thread \d+\n", {}, ""),
+    "close_timer": ({ABRT}, r"copper: close of the channel of a timer, made at "
+                    r"\S+runtime_cases\.c:\d+: it is for receiving\ncopper: plain thread \d+\n", {}, ""),
+    "send_to_ticker": ({ABRT}, r"copper: send to the channel of a ticker, made at "
+                       r"\S+runtime_cases\.c:\d+: it is for receiving\ncopper: " + WHO, {}, ""),
+    "ticker_of_zero": ({ABRT}, r"copper: cu_ticker_new with a period of 0 ns, which is not positive\n",
+                       {}, ""),
     "wg_negative": ({ABRT}, r"copper: negative counter in the wait group at 0x\w+\n", {}, ""),
     "unlock_unlocked": ({ABRT}, r"copper: unlock of a mutex at 0x\w+ that is not locked\n", {}, ""),
     "runlock_unlocked": ({ABRT}, r"copper: unlock of a rwmutex at 0x\w+ that no reader holds\n", {}, ""),

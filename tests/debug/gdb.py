@@ -35,6 +35,7 @@ LISTED = [
     r"^  \d+ +chan receive .* first +worker +app at \S+stopped\.c:\d+",
     r"^  \d+ +chan receive .* second +worker +app at \S+stopped\.c:\d+",
     r"^  \d+ +sleep .* sleeper +app at \S+stopped\.c:\d+",
+    r"^  \d+ +chan receive .* ticking +app at \S+stopped\.c:\d+",
     r"^  \d+ +runnable .* never_runs +app at \S+stopped\.c:\d+",
 ]
 FRAMES = r"(#\d+ .*\n)*?"

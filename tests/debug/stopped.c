@@ -31,6 +31,11 @@ static void sleeper(void *arg)
     cu_sleep(1000 * COPPER_SEC);
 }
 
+static void ticking(void *ticker)
+{
+    cu_recv(cu_ticker_chan(ticker), NULL);
+}
+
 static void never_runs(void *arg)
 {
     (void)arg;
@@ -47,6 +52,7 @@ static int app(void *arg)
     cu_go(worker, "first");
     cu_go(worker, "second");
     cu_go(sleeper, NULL);
+    cu_go(ticking, cu_ticker_new(1000 * COPPER_SEC));
     if (cu_quiesce(0, 100 * COPPER_MS) == 0) {
         return 1; /* the sleeper keeps that from coming true */
     }
