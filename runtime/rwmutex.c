@@ -313,7 +313,9 @@ int cu_rwmutex_rlock_ctx(cu_ctx *ctx, cu_rwmutex *public)
  */
 static void leave_to_others(struct cu__rwmutex *rw, struct let_in *l)
 {
-    uint64_t word = let_writer_in(rw, l, true);
+    /* who is let in must come after the readers that left before, too, which took no stripe */
+    uint64_t word = load_acquire(&rw->word);
+    word = let_writer_in(rw, l, true);
     if (word == 0) {
         word = let_readers_in(rw, l); /* the writers before them gave up */
     }

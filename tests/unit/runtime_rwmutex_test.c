@@ -4,6 +4,7 @@
 #include <copper/time.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coroutine_body.h"
 
@@ -304,6 +305,58 @@ static void hammer(void **state)
     }
 }
 
+/* ---- a writer comes after all readers, not just after the last ---- */
+
+static struct {
+    cu_rwmutex rw;
+    int inside, left; /* atomic, relaxed: they order nothing */
+    int seen;         /* guarded by rw, as nobody else reads it */
+} a;
+
+static void await(const int *word, int count)
+{
+    while (__atomic_load_n(word, __ATOMIC_RELAXED) < count) {
+        usleep(100);
+    }
+}
+
+static void *leave_first(void *unused)
+{
+    cu_rwmutex_rlock(&a.rw);
+    __atomic_fetch_add(&a.inside, 1, __ATOMIC_RELAXED);
+    while (cu_rwmutex_try_rlock(&a.rw)) { /* until a writer waits */
+        cu_rwmutex_runlock(&a.rw);
+        usleep(100);
+    }
+    a.seen = 1;
+    cu_rwmutex_runlock(&a.rw);
+    __atomic_fetch_add(&a.left, 1, __ATOMIC_RELAXED);
+    return unused;
+}
+
+static void *leave_last(void *unused)
+{
+    cu_rwmutex_rlock(&a.rw);
+    __atomic_fetch_add(&a.inside, 1, __ATOMIC_RELAXED);
+    await(&a.left, 1);
+    cu_rwmutex_runlock(&a.rw);
+    return unused;
+}
+
+static void writers_come_after_every_reader(void **state)
+{
+    pthread_t first, last;
+    (void)state;
+    assert_int_equal(pthread_create(&first, NULL, leave_first, NULL), 0);
+    assert_int_equal(pthread_create(&last, NULL, leave_last, NULL), 0);
+    await(&a.inside, 2);
+    cu_rwmutex_lock(&a.rw);
+    assert_int_equal(a.seen, 1);
+    cu_rwmutex_unlock(&a.rw);
+    pthread_join(first, NULL);
+    pthread_join(last, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -315,6 +368,7 @@ int main(void)
         cmocka_unit_test(holders_are_named),
         cmocka_unit_test(blame_is_what_was_waited),
         cmocka_unit_test(hammer),
+        cmocka_unit_test(writers_come_after_every_reader),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
