@@ -215,7 +215,8 @@ static void write_runtime(struct cu__answer *a, const struct cu_runtime_stats *s
            s->maxprocs);
     single(a, "copper_worker_threads", "gauge", "Threads that run coroutines.", (double)s->threads);
     single(a, "copper_worker_threads_refused_total", "counter",
-           "Times that a thread was wanted beyond COPPER_MAXTHREADS.", (double)s->threads_refused);
+           "Times that one more thread was wanted and not to be had (COPPER_MAXTHREADS).",
+           (double)s->threads_refused);
     single(a, "copper_starved_total", "counter", "Looks that found a thread without CPU.",
            (double)s->starved);
 }

@@ -235,8 +235,7 @@ static struct cu__g *look_everywhere(struct cu__m *m)
     return NULL;
 }
 
-/* Work, or timers that nobody keeps. */
-static bool somebody_is_needed(void)
+bool cu__somebody_is_needed(void)
 {
     return work_is_in_sight() || (load_seq(&cu__sched.keeper) == NULL &&
                                   (earliest_timer() != COPPER_NO_WAKE || cu__netpoll_is_awaited()));
@@ -244,7 +243,7 @@ static bool somebody_is_needed(void)
 
 void cu__see_to_work(void)
 {
-    if (load_seq(&cu__sched.idle_count) && somebody_is_needed()) {
+    if (load_seq(&cu__sched.idle_count) && cu__somebody_is_needed()) {
         cu__wake_one();
     }
 }

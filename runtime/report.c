@@ -39,6 +39,25 @@ void cu_report_set_printer(cu_stack_printer *print)
     store_release(&printer, print);
 }
 
+/* What is said of a coroutine, which may run meanwhile. */
+struct who {
+    cu_id id;
+    uint64_t name[COPPER_NAME_SIZE / 8];
+    const struct cu_site *site;
+    bool is_main;
+};
+
+static struct who look_at(const struct cu__g *g)
+{
+    struct who who = {.id = load_relaxed(&g->id),
+                      .site = load_relaxed(&g->site),
+                      .is_main = load_relaxed(&g->is_main)};
+    for (size_t i = 0; i < ARRAY_LEN(who.name); i++) {
+        who.name[i] = load_relaxed(&g->name[i]);
+    }
+    return who;
+}
+
 /* coroutine 12 "worker" (spawned by main at x.c:10) */
 static void add_coroutine(struct cu__text *t, const struct cu__g *g)
 {
@@ -47,19 +66,20 @@ static void add_coroutine(struct cu__text *t, const struct cu__g *g)
         cu__text_number(t, (uint64_t)gettid(), 10);
         return;
     }
+    struct who who = look_at(g);
     char name[COPPER_NAME_SIZE];
-    memcpy(name, g->name, sizeof(name));
+    memcpy(name, who.name, sizeof(name));
     name[sizeof(name) - 1] = 0;
     cu__text_add(t, "coroutine ");
-    cu__text_number(t, (uint64_t)g->id, 10);
+    cu__text_number(t, (uint64_t)who.id, 10);
     if (name[0]) {
         cu__text_add(t, " \"");
         cu__text_add(t, name);
         cu__text_add(t, "\"");
     }
-    cu__text_add(t, g->is_main ? " (started by cu_run)" : " (spawned ");
-    if (!g->is_main) {
-        cu__text_site(t, g->site);
+    cu__text_add(t, who.is_main ? " (started by cu_run)" : " (spawned ");
+    if (!who.is_main) {
+        cu__text_site(t, who.site);
         cu__text_add(t, ")");
     }
 }
@@ -115,18 +135,35 @@ void cu__misuse(const char *format, ...)
     abort();
 }
 
-void cu__complain(const char *format, ...)
+static void complain(const struct cu__g *g, const char *format, va_list args)
 {
     char message[256];
     struct cu__text t = {.fd = STDERR_FILENO};
-    va_list args;
-    va_start(args, format);
     vsnprintf(message, sizeof(message), format, args);
-    va_end(args);
     cu__text_add(&t, "copper: ");
+    if (g) {
+        add_coroutine(&t, g);
+        cu__text_add(&t, " ");
+    }
     cu__text_add(&t, message);
     cu__text_add(&t, "\n");
     cu__text_flush(&t);
+}
+
+void cu__complain(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    complain(NULL, format, args);
+    va_end(args);
+}
+
+void cu__complain_of(const struct cu__g *g, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    complain(g, format, args);
+    va_end(args);
 }
 
 void cu__report_overflow_sig(const struct cu__g *g, const struct cu_saved_regs *regs)

@@ -13,6 +13,9 @@
 __attribute__((noreturn, cold, format(printf, 1, 2))) void cu__misuse(const char *format, ...);
 /* Reports without ending the program: it can go on. */
 __attribute__((cold, format(printf, 1, 2))) void cu__complain(const char *format, ...);
+/* The same of g, which is named first: it may run meanwhile, and may even end. */
+__attribute__((cold, format(printf, 2, 3))) void cu__complain_of(const struct cu__g *g,
+                                                                 const char *format, ...);
 /* A canary was overwritten: reports g and aborts. */
 __attribute__((noreturn, cold)) void cu__report_overflow(const struct cu__g *g);
 /* From the fault handler, with the registers of the fault. */

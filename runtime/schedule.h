@@ -46,6 +46,9 @@ static inline bool cu__waits_for_others(const struct cu__wait *wait)
            (wait->deadline_ns == 0 && wait->reason != COPPER_WAIT_IO_WAIT &&
             wait->reason != COPPER_WAIT_SYSCALL);
 }
+/* find_work.c: true if there is work, or timers or events that nobody keeps: a worker should be up.
+ */
+bool cu__somebody_is_needed(void);
 /* True if something waits to be run, were there a P; a glance. */
 bool cu__work_waits(int64_t now_ns);
 

@@ -99,6 +99,10 @@ static void list_idle_m(struct cu__m *m)
     s->idle_ms = m;
     m->is_idle = true;
     store_seq(&s->idle_ms_count, s->idle_ms_count + 1);
+    if (m->is_starting) {
+        m->is_starting = false;
+        store_seq(&s->starting_count, s->starting_count - 1);
+    }
 }
 
 static void unlist_idle_m(struct cu__m *m)

@@ -75,6 +75,7 @@ static struct {
     uint32_t wake;   /* any: atomic; it sleeps on this word */
     uint32_t wishes; /* any: atomic; bits of enum wish */
     bool has_reported_cap, has_reported_hog, has_reported_clone;
+    bool is_refused; /* a thread is wanted that could not be had */
     uint32_t quiet_looks, idle_looks;
     struct view views[COPPER_PROCS_MAX];
 } sysmon;
@@ -132,20 +133,38 @@ static char thread_state(const struct cu__m *m)
 
 /* ---- threads ---- */
 
-static bool add_thread(void)
+/* There may be no more threads: says who keeps one, `m` or another. */
+static void report_cap(const struct cu__m *m, const char *does)
 {
+    struct cu__sched *s = &cu__sched;
+    const struct cu__g *g = m ? load_relaxed(&m->g) : NULL;
+    for (uint32_t i = 0; i < load_acquire(&s->ms_used) && g == NULL; i++) {
+        g = load_relaxed(&s->ms[i].g);
+    }
+    if (g && !sysmon.has_reported_cap) {
+        sysmon.has_reported_cap = true;
+        cu__complain_of(g,
+                        "%s while others wait, and there may be no more than %u threads; "
+                        "see COPPER_MAXTHREADS",
+                        does, s->threads_max);
+    }
+}
+
+/* One is wanted because m (NULL: any of them) keeps its thread, as `does` says. */
+static bool add_thread(const struct cu__m *m, const char *does)
+{
+    if (load_seq(&cu__sched.starting_count)) {
+        return true; /* it is on its way */
+    }
     int error = cu__worker_add();
     if (error == 0) {
+        sysmon.is_refused = false;
         return true;
     }
-    bump(&cu__sched.supply.refused, 1);
+    bump(&cu__sched.supply.refused, !sysmon.is_refused); /* not each attempt */
+    sysmon.is_refused = true;
     if (error == -EAGAIN && load_relaxed(&cu__sched.threads) >= cu__sched.threads_max) {
-        if (!sysmon.has_reported_cap) {
-            sysmon.has_reported_cap = true;
-            cu__complain("all %u threads are in blocking calls or compute without end, and others "
-                         "wait; see COPPER_MAXTHREADS",
-                         cu__sched.threads_max);
-        }
+        report_cap(m, does);
     } else if (!sysmon.has_reported_clone) {
         sysmon.has_reported_clone = true;
         cu__complain("cannot start another thread: %s; trying on", strerrordesc_np(-error));
@@ -166,12 +185,16 @@ static bool serve_wishes(int64_t now_ns)
     bool has_done = false;
     if (wishes & WANTS_HEIR) {
         grant(WANTS_HEIR); /* also where it fails: who still wants it asks again */
-        has_done = load_seq(&s->idle_ms_count) || !cu__work_waits(now_ns) || add_thread();
+        has_done = load_seq(&s->idle_ms_count) || !cu__work_waits(now_ns) ||
+                   add_thread(NULL, "computes on or blocks its thread");
     }
     if (wishes & WANTS_THREAD) {
-        if (load_seq(&s->idle_count) && !load_seq(&s->idle_ms_count) && !add_thread()) {
+        bool is_needed =
+            load_seq(&s->idle_count) && !load_seq(&s->idle_ms_count) && cu__somebody_is_needed();
+        if (is_needed && !add_thread(NULL, "computes on or blocks its thread")) {
             return has_done; /* again at the next look */
         }
+        sysmon.is_refused = false;
         grant(WANTS_THREAD);
         cu__see_to_work();
         has_done = true;
@@ -181,16 +204,13 @@ static bool serve_wishes(int64_t now_ns)
 
 /* ---- taking a P ---- */
 
-static void name_hog(struct cu__m *m)
+static void name_hog(const struct cu__m *m)
 {
-    struct cu__g *g = load_relaxed(&m->g);
-    const struct cu_site *site = g ? load_relaxed(&g->site) : NULL;
+    const struct cu__g *g = load_relaxed(&m->g);
     if (g && !sysmon.has_reported_hog) {
         sysmon.has_reported_hog = true;
-        cu__complain("coroutine %lld (spawned by %s at %s:%u) computes on while others wait, and "
-                     "its P cannot be taken: this kernel has no membarrier",
-                     (long long)load_relaxed(&g->id), site ? site->function : "?",
-                     site ? site->file : "?", site ? site->line : 0);
+        cu__complain_of(g, "computes on while others wait, and its P cannot be taken: this kernel "
+                           "has no membarrier");
     }
 }
 
@@ -217,9 +237,10 @@ static bool take(struct cu__p *p, struct view *v, enum cu_handoff_cause cause, i
     if (!cu__handoff_is_on()) {
         return false;
     }
-    if (!cu__p_is_surplus(p) && !cu__has_heir()) {
-        return add_thread(); /* it will be one at the next look */
+    if (!cu__p_is_surplus(p) && !cu__has_heir()) { /* one more will be one at the next look */
+        return add_thread(m, cause == COPPER_HANDOFF_HOG ? "computes on" : "blocks its thread");
     }
+    sysmon.is_refused = false;
     if (!cu__own_apply(p, CU__OWN_MARK, m)) {
         return false;
     }

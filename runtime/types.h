@@ -284,6 +284,7 @@ struct cu__m {
     struct cu__p *next_p;       /* lock: sched.lock; the P that somebody hands over */
     struct cu__m *next;         /* lock: sched.lock; in a list of idle, waiting or unused ones */
     bool is_idle;               /* lock: sched.lock */
+    bool is_starting;           /* lock: sched.lock; one more, on its way to the idle ones */
     uint32_t wake;              /* any: atomic; it sleeps on this word */
     unsigned char *asked;       /* lock: sched.lock; its thread's byte of tls.h; NULL: not there */
     uint32_t asked_tick;        /* any: atomic; its P's tick when it was asked */
@@ -303,6 +304,7 @@ struct cu__sched {
     struct cu__p *idle_ps;                      /* lock */
     struct cu__m *idle_ms;                      /* lock */
     uint32_t idle_ms_count;                     /* lock */
+    uint32_t starting_count;                    /* lock; M that have not come to rest yet */
     struct cu__m *waiting_first, *waiting_last; /* lock; M with a coroutine that want a P */
     struct cu__m *keeper;                       /* any: atomic, by CAS */
     int64_t keeper_until_ns;                    /* writer: keeper; read by who adds timers */

@@ -150,6 +150,8 @@ static struct cu__m *take_unused(struct cu__sched *s)
             store_release(&s->ms_used, s->ms_used + 1);
         }
         store_relaxed(&s->threads, s->threads + 1);
+        m->is_starting = true;
+        store_seq(&s->starting_count, s->starting_count + 1);
     }
     cu__lock_drop(&s->lock);
     return m;
@@ -161,6 +163,8 @@ static void give_unused(struct cu__sched *s, struct cu__m *m)
     m->next = s->unused_ms;
     s->unused_ms = m;
     store_relaxed(&s->threads, s->threads - 1);
+    m->is_starting = false;
+    store_seq(&s->starting_count, s->starting_count - 1);
     cu__lock_drop(&s->lock);
 }
 

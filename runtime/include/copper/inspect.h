@@ -149,7 +149,7 @@ struct cu_runtime_stats {
     uint64_t preempted;               /* coroutines that found their P gone */
     uint64_t idle_ns;                 /* time that Ps had no owner, summed over P */
     uint64_t threads_max;             /* COPPER_MAXTHREADS */
-    uint64_t threads_refused;         /* times that a thread was wanted beyond it */
+    uint64_t threads_refused;         /* times that one more was wanted and not to be had */
     uint64_t runnable;                /* coroutines in queues, at a glance */
 };
 void cu_runtime_stats_read(struct cu_runtime_stats *out);
