@@ -4,6 +4,7 @@
  */
 #include <copper/copper.h>
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "coroutine_body.h"
@@ -297,12 +298,42 @@ COROUTINE_TEST(hammer)
     return 0;
 }
 
+/* What a plain thread's record lies on is not all zero. */
+static __attribute__((noinline)) void use_stack(int byte)
+{
+    volatile char used[8192];
+    for (size_t i = 0; i < sizeof(used); i++) {
+        used[i] = (char)byte;
+    }
+}
+
+static void threads_give_up_on_a_used_stack(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        cu_mutex *mu = calloc(1, sizeof(*mu));
+        cu_ctx *ctx = cu_ctx_with_timeout(NULL, i * COPPER_MS); /* over already, or soon */
+        cu_mutex_lock(mu);
+        use_stack(1);
+        assert_int_equal(cu_mutex_lock_ctx(ctx, mu), -ETIMEDOUT);
+        cu_mutex_unlock(mu);
+        cu_ctx_end(ctx);
+        free(mu);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(mutex),      cmocka_unit_test(rwmutex), cmocka_unit_test(cond),
-        cmocka_unit_test(sem),        cmocka_unit_test(pool),    cmocka_unit_test(group),
-        cmocka_unit_test(wait_group), cmocka_unit_test(hammer),
+        cmocka_unit_test(mutex),
+        cmocka_unit_test(rwmutex),
+        cmocka_unit_test(cond),
+        cmocka_unit_test(sem),
+        cmocka_unit_test(pool),
+        cmocka_unit_test(group),
+        cmocka_unit_test(wait_group),
+        cmocka_unit_test(hammer),
+        cmocka_unit_test(threads_give_up_on_a_used_stack),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
