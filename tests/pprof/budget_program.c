@@ -17,6 +17,7 @@
 
 #define WORK_NS (50 * COPPER_US)
 #define BLOCK_BYTES 65536
+#define BLOCKS 4 /* of them for each wait */
 
 static volatile uint64_t burn_sink;
 static int64_t asked_ns, waits, waited_ns, allocated;
@@ -63,8 +64,10 @@ static void send_for(int64_t ns)
     while (cu_now() < end) {
         cu_yield(); /* one P: the receiver waits now */
         work(WORK_NS);
-        free(allocate());
-        allocated += BLOCK_BYTES;
+        for (int i = 0; i < BLOCKS; i++) {
+            free(allocate());
+            allocated += BLOCK_BYTES;
+        }
         waited_ns += cu_now() - asked_ns;
         waits++;
         cu_send(numbers, &(int){1});

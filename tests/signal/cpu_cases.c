@@ -535,7 +535,7 @@ static void perf_signal_taken_late(void)
 /* Whoever calls exec under the highest rate lives on, whatever arrived meanwhile. */
 static void perf_exec(void)
 {
-    for (int i = 0; i < 8; i++) {
+    for (int i = 0; i < 4; i++) {
         pid_t child = fork();
         if (child == 0) {
             snprintf(file, sizeof file, "/tmp/copper_cpu_cases.%d", (int)getpid());

