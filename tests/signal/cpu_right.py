@@ -78,7 +78,7 @@ RATE_TOLERANCE = 0.03
 RATE_EDGE_NS = 10e6   # a tick at each end of the window
 RATE_POINTS = 4       # standard errors of a share that is sampled at the tick
 DELIVERED = 0.8       # of what user level should get
-USED_MIN_S = 0.2      # a machine that gives less in a window says nothing of rates and shares
+USED_MIN_S = 0.2      # of CPU time; with less, sums hang on a few ticks
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
 
 
@@ -106,8 +106,6 @@ def check_delivered(profile, hz):
     user = number(profile, r"# source: perf events .* at user level, ([\d.]+) s")
     used = number(profile, r"# cpu time: ([\d.]+) s")
     delivered = number(profile, r"delivered ([\d.]+) signals")
-    if used < USED_MIN_S:
-        return []
     if user is None:
         return ["neither perf events nor why not"]
     expected = hz * user / used
@@ -126,7 +124,7 @@ def check_half(profile, output):
     return [] if abs(got - right) <= margin else ["the share of system calls is off"]
 
 
-def check_rate(who, mode, seconds, hz):
+def check_rate(who, mode, seconds, hz, more=3):
     with tempfile.TemporaryDirectory() as folder:
         os.chmod(folder, 0o777)
         with open(f"{folder}/out", "w+", encoding="utf-8") as output:
@@ -138,11 +136,12 @@ def check_rate(who, mode, seconds, hz):
     right = 1e9 * number(profile, r"# cpu time: ([\d.]+) s by the kernel")
     print(f"{who} {mode} {hz} Hz: samples {got / 1e9:.3f} s, kernel {right / 1e9:.3f} s: "
           f"{100 * (got / max(right, 1) - 1):+.2f} %, with the profiler's threads {kernel_ns / 1e9:.3f} s")
+    if right < USED_MIN_S * 1e9: # a crowded machine: again, and for longer
+        return check_rate(who, mode, 2 * seconds, hz, more - 1) if more else []
     errors = profile.check() + check_delivered(profile, hz)
-    is_starved = right < USED_MIN_S * 1e9
     if abs(got - right) > RATE_TOLERANCE * right + RATE_EDGE_NS:
         errors.append("the sum is off")
-    if mode == "half" and not is_starved:
+    if mode == "half":
         errors += check_half(profile, text)
     if errors:
         print("\n".join(profile.comments))
