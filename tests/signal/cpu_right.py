@@ -78,6 +78,7 @@ RATE_TOLERANCE = 0.03
 RATE_EDGE_NS = 10e6   # a tick at each end of the window
 RATE_POINTS = 4       # standard errors of a share that is sampled at the tick
 DELIVERED = 0.8       # of what user level should get
+SHARES_MIN_S = 1      # of CPU time: a crowded machine gives it in slices of a tick, which are not random
 USED_MIN_S = 0.2      # of CPU time; with less, sums hang on a few ticks
 NOBODY = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--inh-caps=-all"]
 
@@ -141,7 +142,7 @@ def check_rate(who, mode, seconds, hz, more=3):
     errors = profile.check() + check_delivered(profile, hz)
     if abs(got - right) > RATE_TOLERANCE * right + RATE_EDGE_NS:
         errors.append("the sum is off")
-    if mode == "half":
+    if mode == "half" and right >= SHARES_MIN_S * 1e9:
         errors += check_half(profile, text)
     if errors:
         print("\n".join(profile.comments))
