@@ -147,19 +147,25 @@ static bool is_equal_mapping(const void *ctx, uint32_t id, const void *key)
     const struct cu_pprof *p = ctx;
     const struct cu__mapping *a = &p->mappings[id - 1], *b = key;
     return a->start == b->start && a->limit == b->limit && a->offset == b->offset &&
-           a->filename == b->filename && a->build_id == b->build_id &&
-           a->has_functions == b->has_functions && a->has_filenames == b->has_filenames &&
-           a->has_line_numbers == b->has_line_numbers &&
-           a->has_inline_frames == b->has_inline_frames;
+           a->filename == b->filename && a->build_id == b->build_id;
 }
 
-/* The flags are left out: they may change while the mapping keeps its place in the index. */
 static uint32_t hash_mapping(const struct cu__mapping *m)
 {
     uint64_t hash = cu__hash_word(cu__hash_seed(), m->start);
     hash = cu__hash_word(hash, m->limit);
     hash = cu__hash_word(hash, m->offset);
     return cu__hash_end(cu__hash_word(hash, (uint64_t)m->filename << 32 | m->build_id));
+}
+
+/* They say what is known of the mapping, so they are no part of what it is: two profiles of one process
+ * may differ in them, and readers do not take an address of two mappings. */
+static void unite_flags(struct cu__mapping *to, const struct cu__mapping *from)
+{
+    to->has_functions |= from->has_functions;
+    to->has_filenames |= from->has_filenames;
+    to->has_line_numbers |= from->has_line_numbers;
+    to->has_inline_frames |= from->has_inline_frames;
 }
 
 uint32_t cu__intern_mapping(struct cu_pprof *p, const struct cu__mapping *m)
@@ -169,8 +175,10 @@ uint32_t cu__intern_mapping(struct cu_pprof *p, const struct cu__mapping *m)
     uint32_t hash = hash_mapping(m);
     uint32_t id = cu__index_find(&p->mapping_index, hash, is_equal_mapping, p, m);
     int err;
-    if (id)
+    if (id) {
+        unite_flags(&p->mappings[id - 1], m);
         return id;
+    }
     if (p->nmappings >= COPPER_PPROF_IDS_MAX)
         return cu__fail(p, -EOVERFLOW);
     if ((err = cu__reserve(&p->mappings, &p->mappings_cap, p->nmappings + 1, sizeof *m)) ||

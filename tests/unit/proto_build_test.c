@@ -47,8 +47,13 @@ static void equal_things_are_one(void **state)
     assert_int_equal(cu_pprof_mapping(p, &m), 1);
     m.build_id = "ab";
     assert_int_equal(cu_pprof_mapping(p, &m), 2);
-    m.has_functions = true;
-    assert_int_equal(cu_pprof_mapping(p, &m), 3);
+    m.has_functions = true; /* flags are what is known of it, not what it is */
+    assert_int_equal(cu_pprof_mapping(p, &m), 2);
+    m.has_functions = false;
+    m.has_line_numbers = true;
+    assert_int_equal(cu_pprof_mapping(p, &m), 2);
+    assert_true(cu_pprof_mapping_at(p, 2, &m));
+    assert_true(m.has_functions && m.has_line_numbers && !m.has_filenames);
 
     assert_int_equal(add_function(p, "f"), 1);
     assert_int_equal(add_function(p, "g"), 2);
@@ -69,7 +74,7 @@ static void equal_things_are_one(void **state)
     assert_int_equal(cu_pprof_location(p, 1, 0x10, lines, 2), 1);
     lines[1].line = 21;
     assert_int_equal(cu_pprof_location(p, 1, 0x10, lines, 2), 4);
-    assert_int_equal(cu_pprof_nmappings(p), 3);
+    assert_int_equal(cu_pprof_nmappings(p), 2);
     assert_int_equal(cu_pprof_nfunctions(p), 3);
     assert_int_equal(cu_pprof_nlocations(p), 4);
     assert_int_equal(cu_pprof_error(p), 0);

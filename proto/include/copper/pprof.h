@@ -97,8 +97,8 @@ void cu_pprof_drop_frames(struct cu_pprof *p, const char *regex);
 void cu_pprof_keep_frames(struct cu_pprof *p, const char *regex);
 
 /* Interning: equal arguments give equal ids; ids count from 1; 0 is the sticky error.
- * Mappings are equal when all their fields are; flags of an existing mapping can be changed with
- * cu_pprof_mapping_flags. Locations are equal when mapping, address and lines are. An id that is
+ * Mappings are equal when all their fields but the flags are; of equal ones the flags are united, and
+ * cu_pprof_mapping_flags sets others. Locations are equal when mapping, address and lines are. An id that is
  * not of this profile is -EINVAL, sticky; mapping 0 of a location is "none". */
 uint32_t cu_pprof_mapping(struct cu_pprof *p, const struct cu_pprof_mapping *m);
 void cu_pprof_mapping_flags(struct cu_pprof *p, uint32_t mapping, bool functions, bool filenames,
