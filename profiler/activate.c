@@ -9,6 +9,7 @@
  */
 #include "activate.h"
 
+#include "continuous.h"
 #include "delay_hooks.h"
 #include "env_names.h"
 #include "port_owner.h"
@@ -234,6 +235,7 @@ static bool is_opened_by_shim(void)
 __attribute__((constructor)) static void serve_at_start(void)
 {
     cu__delay_from_environment();
+    cu__continuous_from_environment();
     const char *address = secure_getenv("COPPER_HTTP");
     if (!address || !*address) {
         return;

@@ -575,6 +575,14 @@ void cu__delay_window_close(enum cu__delay_kind kind)
     pthread_mutex_unlock(&lock);
 }
 
+bool cu__delay_is_on(enum cu__delay_kind kind)
+{
+    pthread_mutex_lock(&lock);
+    bool is_on = asked[kind] > 0;
+    pthread_mutex_unlock(&lock);
+    return is_on;
+}
+
 static int set_rate(enum cu__delay_kind kind, int64_t rate)
 {
     if (!has_hooks()) {

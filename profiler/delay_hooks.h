@@ -36,6 +36,9 @@ void cu__delay_window_close(enum cu__delay_kind kind);
 /* The rate in force (of mutex: the fraction), 0: off; whether the budget made it coarser. */
 int64_t cu__delay_rate(enum cu__delay_kind kind, bool *is_lowered);
 
+/* Has a rate been set for it? Windows do not count. */
+bool cu__delay_is_on(enum cu__delay_kind kind);
+
 /* What the environment asks for; once, at start-up. */
 void cu__delay_from_environment(void);
 

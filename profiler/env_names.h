@@ -9,6 +9,8 @@
 #define COPPER_ENV_NAMES(X)                                                                        \
     X(BLOCK_RATE)                                                                                  \
     X(BUDGET)                                                                                      \
+    X(CONTINUOUS)                                                                                  \
+    X(CONTINUOUS_KEEP)                                                                             \
     X(DEADLOCK)                                                                                    \
     X(DUMP)                                                                                        \
     X(FLIGHT)                                                                                      \

@@ -11,6 +11,7 @@
 #include "metrics.h"
 
 #include "budget.h"
+#include "continuous.h"
 #include "cpu_int.h"
 #include "delay_hooks.h"
 #include "http_query.h"
@@ -262,6 +263,13 @@ static void write_self(struct cu__answer *a)
            "CPU time of all threads of the profiler.", seconds((double)cu__own_threads_ns()));
     single(a, "copper_profiler_cpu_samples_total", "counter", "CPU samples taken.",
            (double)c->timers.delivered);
+    struct cu__continuous_stats files;
+    cu__continuous_stats(&files);
+    family(a, "copper_profiler_continuous_files_total", "counter",
+           "Files of COPPER_CONTINUOUS; failed: attempts to write one.");
+    labelled(a, "copper_profiler_continuous_files_total", "what", "written", (double)files.written);
+    labelled(a, "copper_profiler_continuous_files_total", "what", "failed", (double)files.failed);
+    labelled(a, "copper_profiler_continuous_files_total", "what", "removed", (double)files.removed);
     family(a, "copper_profiler_dropped_total", "counter", "What was not counted under its stack.");
     labelled(a, "copper_profiler_dropped_total", "table", "cpu",
              (double)(c->timers.dropped + c->refused));

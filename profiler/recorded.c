@@ -4,6 +4,8 @@
  */
 #include "recorded.h"
 
+#include "continuous.h"
+
 #include <stdatomic.h>
 #include <time.h>
 
@@ -47,10 +49,16 @@ void cu_preload_begin(void)
     }
 }
 
-void cu_preload_finish(void)
+void cu__finishing_begin(void)
 {
     atomic_store(&is_finishing, true);
+}
+
+void cu_preload_finish(void)
+{
+    cu__finishing_begin();
     for (int i = 0; i < COPPER_FINISH_STEPS && atomic_load(&open_windows) > 0; i++) {
         wait_a_little();
     }
+    cu__continuous_finish();
 }
