@@ -54,6 +54,14 @@ static void flush(struct cu__answer *a)
     a->n = 0;
 }
 
+void cu__answer_flush(struct cu__answer *a)
+{
+    flush(a);
+    if (a->err == 0 && !a->is_head) {
+        a->err = a->writer->write(a->writer->server, "", 0);
+    }
+}
+
 int cu__answer_write(void *answer, const void *bytes, size_t n)
 {
     struct cu__answer *a = answer;

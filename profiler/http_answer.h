@@ -43,6 +43,9 @@ int cu__answer_write(void *answer, const void *bytes, size_t n);
 __attribute__((format(printf, 2, 3))) void cu__answer_printf(struct cu__answer *a,
                                                              const char *format, ...);
 
+/* Hands on what is buffered, for one who will write more only much later. */
+void cu__answer_flush(struct cu__answer *a);
+
 /* One line of text with the header X-Go-Pprof, which makes the client show it. Adds the newline. */
 __attribute__((format(printf, 3, 4))) void cu__answer_error(struct cu__answer *a, int status,
                                                             const char *format, ...);

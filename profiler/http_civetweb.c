@@ -240,7 +240,14 @@ static void push_body(struct exchange *x, const void *bytes, size_t n)
 static int write_answer(void *server, const void *bytes, size_t n)
 {
     struct exchange *x = server;
-    if (n == 0) {
+    if (n == 0) { /* what there is should go out now: more comes much later */
+        if (!x->is_head_sent) {
+            begin_long_body(x);
+        }
+        if (x->nbody > 0) {
+            push_body(x, x->body, x->nbody);
+            x->nbody = 0;
+        }
         return x->is_broken ? -EPIPE : 0;
     }
     if (n <= sizeof(x->body) - x->nbody) {

@@ -80,6 +80,7 @@ static int pump(struct output *o, struct cu__trace_client *c, int64_t timeout_ns
     int got = cu__trace_next(c, timeout_ns, &blob);
     if (got == 1) {
         got = write_blob(o, blob);
+        cu__answer_flush(o->a); /* whole parts: so that they are there if we are killed */
         cu__blob_drop(blob);
     }
     return got;
@@ -92,10 +93,8 @@ static void stream(struct output *o, struct cu__trace_client *c, int64_t until_n
     for (int64_t now_ns; err >= 0 && (now_ns = cu__now_ns()) < until_ns;) {
         int64_t left_ns = until_ns - now_ns;
         err = pump(o, c, left_ns < COPPER_TRACE_STEP_NS ? left_ns : COPPER_TRACE_STEP_NS);
-        if (cu__answer_is_gone(a)) {
-            err = -ECANCELED;
-        }
-        if (cu__is_finishing()) {
+        /* who has closed its side may still read: it gets what there is */
+        if (cu__answer_is_gone(a) || cu__is_finishing()) {
             break;
         }
     }

@@ -23,6 +23,11 @@ const struct cu__event *cu__event_find(const char *name)
     return NULL;
 }
 
+bool cu__event_is_trace(const struct cu__event *event)
+{
+    return event->type[0] == '\0';
+}
+
 const char *cu__event_names(void)
 {
     static char names[128];

@@ -4,7 +4,7 @@
  * its table shows, and what one of its units is called.
  *
  * Each is asked for in windows (?ms=), whose answers add up: CPU and wall samples, and the differences
- * of cumulative profiles.
+ * of cumulative profiles. Traces do not: a trace is one answer, and its type is "".
  */
 #ifndef COPPER_CLI_EVENTS_H
 #define COPPER_CLI_EVENTS_H
@@ -18,7 +18,8 @@
     X("block", "block", "delay", "of waiting")                                                      \
     X("mutex", "mutex", "delay", "of waiting for holders")                                          \
     X("schedule", "schedule", "delay", "from ready to running")                                     \
-    X("hog", "hog", "delay", "of delay caused to others")
+    X("hog", "hog", "delay", "of delay caused to others")                                           \
+    X("trace", "trace", "", "of trace")
 
 struct cu__event {
     const char *name, *path, *type, *what;
@@ -26,6 +27,8 @@ struct cu__event {
 
 /* By name; NULL: there is none. */
 const struct cu__event *cu__event_find(const char *name);
+/* One answer that is kept as it comes, for go tool trace. */
+bool cu__event_is_trace(const struct cu__event *event);
 /* "cpu, wall, heap, ..." */
 const char *cu__event_names(void);
 

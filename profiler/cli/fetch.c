@@ -180,15 +180,16 @@ static const char *header(const char *head, const char *name)
     return NULL;
 }
 
-/* Joins chunks in place. The size of the whole, or -EBADMSG when the last one is missing. */
-static ssize_t join_chunks(char *body, size_t n)
+/* Joins chunks in place. The size of the whole; when the last one is missing, may_be_cut: that of what
+ * is there, else -EBADMSG. */
+static ssize_t join_chunks(char *body, size_t n, bool may_be_cut)
 {
     size_t in = 0, out = 0;
     for (;;) {
         char *end;
         char *line_end = memmem(body + in, n - in, "\r\n", 2);
         if (!line_end || !isxdigit((unsigned char)body[in])) {
-            return -EBADMSG;
+            return may_be_cut ? (ssize_t)out : -EBADMSG;
         }
         unsigned long size = strtoul(body + in, &end, 16);
         in = (size_t)(line_end - body) + 2;
@@ -196,7 +197,7 @@ static ssize_t join_chunks(char *body, size_t n)
             return (ssize_t)out;
         }
         if (size > n - in || n - in - size < 2) {
-            return -EBADMSG;
+            return may_be_cut ? (ssize_t)out : -EBADMSG;
         }
         memmove(body + out, body + in, size);
         out += size;
@@ -210,10 +211,10 @@ static int cut_short(char error[COPPER_CLI_ERROR_MAX])
     return -EBADMSG;
 }
 
-int cu__fetch_body(struct cu__fetch *f, const char **body, size_t *n,
-                   char error[COPPER_CLI_ERROR_MAX])
+static int find_body(struct cu__fetch *f, bool may_be_cut, const char **body, size_t *n,
+                     char error[COPPER_CLI_ERROR_MAX])
 {
-    if (f->err) {
+    if (f->err && !may_be_cut) {
         snprintf(error, COPPER_CLI_ERROR_MAX, "%s", strerror(-f->err));
         return f->err;
     }
@@ -237,7 +238,7 @@ int cu__fetch_body(struct cu__fetch *f, const char **body, size_t *n,
     ssize_t promised = length ? (ssize_t)strtoull(length, NULL, 10) : size;
     *after_head = first;
     if (is_chunked) {
-        size = join_chunks(start, (size_t)size);
+        size = join_chunks(start, (size_t)size, may_be_cut);
     } else if (promised < 0 || promised > size) {
         size = -1;
     } else {
@@ -255,6 +256,25 @@ int cu__fetch_body(struct cu__fetch *f, const char **body, size_t *n,
     *body = start;
     *n = (size_t)size;
     return 0;
+}
+
+int cu__fetch_body(struct cu__fetch *f, const char **body, size_t *n,
+                   char error[COPPER_CLI_ERROR_MAX])
+{
+    return find_body(f, false, body, n, error);
+}
+
+int cu__fetch_cut_body(struct cu__fetch *f, const char **body, size_t *n,
+                       char error[COPPER_CLI_ERROR_MAX])
+{
+    return find_body(f, true, body, n, error);
+}
+
+void cu__fetch_hang_up(struct cu__fetch *f)
+{
+    if (f->fd >= 0 && f->is_connected) {
+        shutdown(f->fd, SHUT_WR);
+    }
 }
 
 void cu__fetch_end(struct cu__fetch *f)

@@ -35,6 +35,12 @@ bool cu__fetch_step(struct cu__fetch *f);
  * and one line in error. */
 int cu__fetch_body(struct cu__fetch *f, const char **body, size_t *n,
                    char error[COPPER_CLI_ERROR_MAX]);
+/* The same; of an answer that was cut, the chunks that came whole. One of the two, and once. */
+int cu__fetch_cut_body(struct cu__fetch *f, const char **body, size_t *n,
+                       char error[COPPER_CLI_ERROR_MAX]);
+/* Tells the server that no more will be sent: what it does for as long as it is asked ends, and is
+ * answered with what there is. */
+void cu__fetch_hang_up(struct cu__fetch *f);
 void cu__fetch_end(struct cu__fetch *f);
 /* All of it at once, blocking: 0 and the body, which is f's until cu__fetch_end; else -errno and one
  * line in error. */

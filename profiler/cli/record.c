@@ -26,6 +26,7 @@
 #define COPPER_DRAIN_NS      (5 * COPPER_NS_PER_SECOND)   /* for answers after the last window */
 #define COPPER_DEAD_NS       (COPPER_NS_PER_SECOND / 2)   /* the same when the process is gone */
 #define COPPER_TABLE_ROWS    10
+#define COPPER_TRACE_SECONDS_MAX 3600.0 /* that a process is asked for at once */
 
 struct recording {
     const struct cu__options *options;
@@ -75,7 +76,8 @@ static void take_signal(struct recording *r, const struct signalfd_siginfo *s)
     }
     bool is_from_terminal = s->ssi_code == SI_KERNEL;
     if (!r->is_child) {
-        wind_up(r, 0); /* the process recorded goes on */
+        /* the process recorded goes on; a trace is answered with what there is */
+        wind_up(r, cu__event_is_trace(r->options->event) ? COPPER_DRAIN_NS : 0);
     } else if (!is_from_terminal && !r->has_ended) {
         kill(r->pid, (int)s->ssi_signo);
     }
@@ -166,27 +168,70 @@ static void say_what_was_written(const struct cu_pprof *p, const struct cu__even
              (double)duration / (double)COPPER_NS_PER_SECOND, (long long)samples);
 }
 
+static int nothing_recorded(const struct recording *r)
+{
+    const struct cu__windows *w = &r->windows;
+    if (!w->was_served) {
+        cu__error("%s[%d] ended before it could be asked, or never served", r->name, (int)r->pid);
+    } else {
+        cu__error("nothing was recorded of %s[%d]: %s", r->name, (int)r->pid,
+                  w->error[0] != '\0' ? w->error : "no window was answered");
+    }
+    return COPPER_EXIT_FAILED;
+}
+
+/* The file's name; false after saying that it is too long. */
+static bool file_name(const struct recording *r, const char *suffix, char path[PATH_MAX])
+{
+    char standard[64];
+    snprintf(standard, sizeof standard, "%%e.%%p.%s", suffix);
+    const char *pattern = r->options->output ? r->options->output : standard;
+    if (!expand(pattern, r, path)) {
+        cu__error("-o %s: the file name is too long", pattern);
+        return false;
+    }
+    return true;
+}
+
+static int write_trace(struct recording *r)
+{
+    const struct cu__windows *w = &r->windows;
+    char path[PATH_MAX], text[32];
+    struct cu_pprof_file *file;
+    if (!w->body) {
+        return nothing_recorded(r);
+    }
+    if (!file_name(r, "trace", path)) {
+        return COPPER_EXIT_FAILED;
+    }
+    int err = cu_pprof_file_open(path, false, &file);
+    if (!err) {
+        err = cu_pprof_file_close(file, cu_pprof_file_write(file, w->body, w->nbody));
+    }
+    if (err) {
+        cu__error("%s: %s", path, strerror(-err));
+        return COPPER_EXIT_FAILED;
+    }
+    cu__value_text((int64_t)w->nbody, "bytes", text, sizeof text);
+    cu__note("%s: %s %s in %.2f s; see: go tool trace %s", path, text, r->options->event->what,
+             (double)w->body_ns / (double)COPPER_NS_PER_SECOND, path);
+    return 0;
+}
+
 /* Writes the file and says what is in it. 0, or the exit status of a failure. */
 static int write_recording(struct recording *r)
 {
     struct cu__windows *w = &r->windows;
-    char path[PATH_MAX];
+    char path[PATH_MAX], suffix[32];
     struct cu_pprof *profile = w->gathered.profile;
-    if (!profile) {
-        if (!w->was_served) {
-            cu__error("%s[%d] ended before it could be asked, or never served", r->name,
-                      (int)r->pid);
-        } else {
-            cu__error("nothing was recorded of %s[%d]: %s", r->name, (int)r->pid,
-                      w->error[0] != '\0' ? w->error : "no window was answered");
-        }
-        return COPPER_EXIT_FAILED;
+    if (cu__event_is_trace(r->options->event)) {
+        return write_trace(r);
     }
-    char standard[64];
-    snprintf(standard, sizeof standard, "%%e.%%p.%s.pb.gz", r->options->event->name);
-    const char *pattern = r->options->output ? r->options->output : standard;
-    if (!expand(pattern, r, path)) {
-        cu__error("-o %s: the file name is too long", pattern);
+    if (!profile) {
+        return nothing_recorded(r);
+    }
+    snprintf(suffix, sizeof suffix, "%s.pb.gz", r->options->event->name);
+    if (!file_name(r, suffix, path)) {
         return COPPER_EXIT_FAILED;
     }
     cu__gather_finish(&w->gathered, w->lost);
@@ -213,8 +258,16 @@ static int write_recording(struct recording *r)
 static int record(struct recording *r)
 {
     const struct cu__options *o = r->options;
-    cu__windows_begin(&r->windows, r->pid, o->event->path, o->hz);
-    bool has_limit = o->seconds > 0, is_written = false;
+    bool is_trace = cu__event_is_trace(o->event);
+    bool has_limit = o->seconds > 0 && !is_trace, is_written = false;
+    if (is_trace) {
+        double seconds = o->seconds > 0 && o->seconds < COPPER_TRACE_SECONDS_MAX ? o->seconds
+                                                                                 : COPPER_TRACE_SECONDS_MAX;
+        cu__windows_begin_whole(&r->windows, r->pid, o->event->path,
+                                (int64_t)(seconds * (double)COPPER_NS_PER_SECOND));
+    } else {
+        cu__windows_begin(&r->windows, r->pid, o->event->path, o->hz);
+    }
     int failure = 0;
     for (;;) {
         int64_t wait_ns = cu__windows_step(&r->windows);

@@ -5,6 +5,7 @@
 #include "windows.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -32,6 +33,12 @@ void cu__windows_begin(struct cu__windows *w, pid_t pid, const char *path, int h
         .look_ns = COPPER_LOOK_FIRST,
         .limit_ns = INT64_MAX,
     };
+}
+
+void cu__windows_begin_whole(struct cu__windows *w, pid_t pid, const char *path, int64_t whole_ns)
+{
+    cu__windows_begin(w, pid, path, 0);
+    w->whole_ns = whole_ns;
 }
 
 nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WINDOWS_MAX])
@@ -78,12 +85,35 @@ static void look_later(struct cu__windows *w)
     w->look_ns = 2 * w->look_ns < COPPER_LOOK_LONGEST ? 2 * w->look_ns : COPPER_LOOK_LONGEST;
 }
 
+/* Keeps the one answer, or what came of it. */
+static void finish_whole(struct cu__windows *w, struct cu__window *each)
+{
+    const char *body;
+    size_t n = 0;
+    char error[COPPER_CLI_ERROR_MAX];
+    bool is_there = cu__fetch_cut_body(&each->fetch, &body, &n, error) == 0 && n > 0;
+    w->body = is_there ? malloc(n) : NULL;
+    if (w->body) {
+        memcpy(w->body, body, n);
+        w->nbody = n;
+        w->body_ns = cu__now_ns() - (each->end_ns - w->whole_ns);
+        w->is_stopping = true;
+    } else if (each->fetch.is_connected) {
+        lose(w, is_there ? "out of memory" : error);
+        w->is_stopping = true; /* it would say the same again */
+    } else {
+        look_later(w);
+    }
+}
+
 static void finish_window(struct cu__windows *w, struct cu__window *each)
 {
     const char *body;
     size_t n;
     char error[COPPER_CLI_ERROR_MAX];
-    if (cu__fetch_body(&each->fetch, &body, &n, error) == 0) {
+    if (w->whole_ns) {
+        finish_whole(w, each);
+    } else if (cu__fetch_body(&each->fetch, &body, &n, error) == 0) {
         merge(w, body, n);
         w->look_ns = COPPER_LOOK_FIRST;
     } else {
@@ -130,6 +160,18 @@ static void open_window(struct cu__windows *w, struct cu__window *each, int64_t 
     w->length_ns = 2 * length < COPPER_WINDOW_LONGEST ? 2 * length : COPPER_WINDOW_LONGEST;
 }
 
+/* Nothing else is due until its answer is there. */
+static void open_whole(struct cu__windows *w, struct cu__window *each)
+{
+    char path[128];
+    snprintf(path, sizeof path, "/debug/pprof/%s?seconds=%.3f", w->path,
+             (double)w->whole_ns / (double)COPPER_NS_PER_SECOND);
+    cu__fetch_begin(&each->fetch, w->target.address, path);
+    each->is_open = true;
+    each->end_ns = cu__now_ns() + w->whole_ns;
+    w->next_ns = INT64_MAX;
+}
+
 static struct cu__window *free_window(struct cu__windows *w)
 {
     for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
@@ -152,7 +194,9 @@ static void go_on(struct cu__windows *w, int64_t now)
         w->was_served = true;
     }
     struct cu__window *each = free_window(w);
-    if (each) {
+    if (each && w->whole_ns) {
+        open_whole(w, each);
+    } else if (each) {
         open_window(w, each, now);
     } else { /* the process is far behind with its answers: leave a gap */
         w->next_ns = now + COPPER_WINDOW_FIRST;
@@ -174,12 +218,18 @@ int64_t cu__windows_step(struct cu__windows *w)
     if (now >= w->next_ns) {
         go_on(w, now);
     }
-    return w->next_ns > now ? w->next_ns - now : 0;
+    int64_t wait_ns = w->next_ns > now ? w->next_ns - now : 0;
+    return wait_ns < COPPER_NS_PER_SECOND ? wait_ns : COPPER_NS_PER_SECOND;
 }
 
 void cu__windows_stop(struct cu__windows *w)
 {
     w->is_stopping = true;
+    for (int i = 0; w->whole_ns && i < COPPER_WINDOWS_MAX; i++) {
+        if (w->window[i].is_open) {
+            cu__fetch_hang_up(&w->window[i].fetch);
+        }
+    }
 }
 
 bool cu__windows_are_done(const struct cu__windows *w)
@@ -197,6 +247,8 @@ bool cu__windows_are_done(const struct cu__windows *w)
 
 void cu__windows_end(struct cu__windows *w)
 {
+    free(w->body);
+    w->body = NULL;
     for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
         if (w->window[i].is_open) {
             cu__fetch_end(&w->window[i].fetch);

@@ -9,6 +9,9 @@
  * the window under way early (profiler/finish.h); one that is killed takes it along, so windows are
  * short: the first ones a fraction of a second, then one second.
  *
+ * Where answers do not add up (traces) there is one window for all of the time, whose answer is kept
+ * as it came, of a process that was killed as far as it came.
+ *
  * A process that execs another program is lost for a moment and then serves again at another
  * address; an address is looked up whenever one fails.
  */
@@ -37,6 +40,10 @@ struct cu__windows {
     bool is_serving;
     bool was_served;  /* ever */
     bool is_stopping; /* no new windows */
+    int64_t whole_ns; /* > 0: one window of this length, kept in body */
+    char *body;       /* ... to be freed by cu__windows_end; NULL: nothing came */
+    size_t nbody;
+    int64_t body_ns;  /* ... how long it took */
     int64_t next_ns;  /* when to begin the next window, or to look for the process again */
     int64_t length_ns;
     int64_t look_ns;  /* how long to wait before the next look for the process */
@@ -50,15 +57,17 @@ struct cu__windows {
 int64_t cu__now_ns(void);
 
 void cu__windows_begin(struct cu__windows *w, pid_t pid, const char *path, int hz);
+/* ... and no windows but one. */
+void cu__windows_begin_whole(struct cu__windows *w, pid_t pid, const char *path, int64_t whole_ns);
 /* Fills one pollfd for each window under way; how many. */
 nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WINDOWS_MAX]);
 /* Does what is due: reads answers, merges them, opens windows. When to call again, in ns from now
  * (unless a descriptor is ready before). */
 int64_t cu__windows_step(struct cu__windows *w);
-/* No more windows; those under way are finished by further steps. */
+/* No more windows; those under way are finished by further steps (one that is the whole: now). */
 void cu__windows_stop(struct cu__windows *w);
 bool cu__windows_are_done(const struct cu__windows *w);
-/* Closes what is under way. */
+/* Closes what is under way, and frees the body. */
 void cu__windows_end(struct cu__windows *w);
 
 #endif

@@ -54,7 +54,8 @@ struct cu_http_request {
 struct cu_http_writer {
     void *server; /* passed to all callbacks */
     void (*start)(void *server, int status, const struct cu_http_header *headers, size_t nheaders);
-    int (*write)(void *server, const void *bytes, size_t n); /* 0, or < 0: the client is gone */
+    /* 0, or < 0: the client is gone. n may be 0: more comes much later, so what is buffered should go */
+    int (*write)(void *server, const void *bytes, size_t n);
     bool (*is_gone)(void *server); /* polled while waiting; NULL: assume the client stays */
 };
 
