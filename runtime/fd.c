@@ -189,6 +189,14 @@ static bool reset(struct cu__fd *f, enum cu__fd_kind kind)
     return was_watched;
 }
 
+/* Who came in between, for the file that is closed now, looks again: it is gone, or another one's
+ * number. The flags are for who is about to wait. */
+static void look_again(struct cu__fd *f)
+{
+    __atomic_fetch_or(&f->ready, 1u << CU__FD_READ | 1u << CU__FD_WRITE, __ATOMIC_SEQ_CST);
+    wake_all(f, 0);
+}
+
 /* Closes; nobody is inside. The record is free for the number's next file before the number is. */
 static noinline int finish(struct cu__fd *f)
 {
@@ -204,6 +212,7 @@ static noinline int finish(struct cu__fd *f)
     cu_syscall_enter();
     int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
     cu_syscall_exit();
+    look_again(f);
     if (closer) {
         closer->result = result;
         cu__wake(closer);
