@@ -26,26 +26,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "seeded.h"
+
 #define CHUNK 20000
 
-static uint64_t round_seed;
-
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold, seed %llu\n", __FILE__, __LINE__, #x,        \
-                    (unsigned long long)round_seed);                                               \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
+uint64_t stress_seed;
 
 /* Byte i of a line's stream. */
 static char byte_at(uint64_t seed, uint64_t i)
@@ -306,7 +291,7 @@ static int app(void *unused)
     }
     do {
         cu_wg wg = {0};
-        uint64_t random = round_seed;
+        uint64_t random = stress_seed;
         for (int i = 0; i < lines; i++) {
             start_line(next_random(&random), &wg);
             doze(next_random(&random));
@@ -315,7 +300,7 @@ static int app(void *unused)
         int open_now = count_descriptors();
         check(rounds == 0 || open_now == before);
         before = open_now;
-        round_seed = next_random(&round_seed);
+        stress_seed = next_random(&stress_seed);
         rounds++;
     } while (cu_now() < end_ns);
     printf("%llu rounds, %llu lines, %llu cut, %llu bytes\n", (unsigned long long)rounds,
@@ -327,9 +312,9 @@ static int app(void *unused)
 int main(int argc, char **argv)
 {
     seconds = argc > 1 ? atoll(argv[1]) : seconds;
-    round_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)cu_now();
+    stress_seed = argc > 2 ? strtoull(argv[2], NULL, 10) : (uint64_t)cu_now();
     lines = argc > 3 ? atoi(argv[3]) : lines;
-    printf("seed %llu\n", (unsigned long long)round_seed);
+    printf("seed %llu\n", (unsigned long long)stress_seed);
     fflush(stdout);
     return cu_run(app, NULL);
 }

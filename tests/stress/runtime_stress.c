@@ -47,14 +47,6 @@ static struct {
     int64_t to_keep_ns;      /* atomic: what is left of KEEP_NS */
 } r;
 
-uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
-
 unsigned draw(uint64_t *random, unsigned n)
 {
     unsigned drawn = (unsigned)(*random % n);

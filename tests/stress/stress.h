@@ -12,8 +12,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
+
+#include "seeded.h"
 
 struct concept {
     const char *name;
@@ -25,21 +25,8 @@ struct concept {
 extern const struct concept tokens_concept, select_concept, locks_concept, waits_concept,
     contexts_concept, timers_concept, groups_concept, threads_concept, pipes_concept;
 
-/* The seed of the round. With it the round's program (though not its interleaving) comes back. */
-extern uint64_t stress_seed;
-
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold, seed %llu\n", __FILE__, __LINE__, #x,        \
-                    (unsigned long long)stress_seed);                                              \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
 /* ---- runtime_stress.c ---- */
 
-uint64_t next_random(uint64_t *state);
 /* One of n, from bits of random that the caller has not used yet; those are used up. */
 unsigned draw(uint64_t *random, unsigned n);
 /* What somebody may do while others wait for it: nothing, mostly; or yield, sleep, compute. */

@@ -17,29 +17,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "seeded.h"
+
 #define LINES       6 /* of each kind */
 #define CONTROLLERS 2 /* of each line, and as many receivers */
 #define STEPS       40
 #define PERIOD_NS   (150 * COPPER_US)
 
-static uint64_t round_seed;
-
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold, seed %llu\n", __FILE__, __LINE__, #x,        \
-                    (unsigned long long)round_seed);                                               \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9E3779B97F4A7C15u);
-    z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9u;
-    z = (z ^ (z >> 27)) * 0x94D049BB133111EBu;
-    return z ^ (z >> 31);
-}
+uint64_t stress_seed;
 
 static void add(int64_t *counter, int64_t n)
 {
@@ -208,7 +193,7 @@ static void tick(void *arg)
 static void run_round(uint64_t seed)
 {
     static struct line lines[LINES];
-    uint64_t random = round_seed = seed;
+    uint64_t random = stress_seed = seed;
     cu_wg wg = {0};
     memset(lines, 0, sizeof(lines));
     for (int i = 0; i < LINES; i++) {
