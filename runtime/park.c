@@ -81,9 +81,7 @@ struct cu__waiter *cu__waiter_init(struct cu__waiter *thread_one, void *value)
     w->value = value;
     w->result = 0;
     w->thread_wake = 0;
-    if (g == NULL) {
-        w->is_timed = false; /* a coroutine's is false whenever it waits for nothing timed */
-    }
+    w->is_timed = false;
     return w;
 }
 

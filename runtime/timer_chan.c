@@ -198,10 +198,8 @@ static int wait_in(cu_chan *c, void *value, cu_ctx *ctx)
                            .object = c,
                            .is_timed_elsewhere = true};
     why.deadline_ns = cu__timed_enter(c, self);
-    int result = ctx ? cu__wait_ctx(self, &why, &c->lock, &c->receivers, ctx)
-                     : cu__wait(self, &why, &c->lock);
-    self->is_timed = false;
-    return result;
+    return ctx ? cu__wait_ctx(self, &why, &c->lock, &c->receivers, ctx)
+               : cu__wait(self, &why, &c->lock);
 }
 
 int cu__timed_receive(cu_chan *c, void *value, bool may_wait, cu_ctx *ctx)
