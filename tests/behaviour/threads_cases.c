@@ -17,15 +17,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define WAITERS 50
+#include "cases.h"
 
-#define check(x)                                                                                   \
-    do {                                                                                           \
-        if (!(x)) {                                                                                \
-            fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x);                  \
-            _exit(99);                                                                             \
-        }                                                                                          \
-    } while (0)
+#define WAITERS 50
 
 static struct {
     cu_wg keepers, waiters;
