@@ -10,6 +10,11 @@
  * more, and wakes who waits; the last one out closes. So a number is never given to a new file
  * while a call means the old one. The generation, which events carry, does the same for events.
  *
+ * While close(2) runs (FINISHING), the kernel takes the number back, at a moment that nobody is
+ * told, and may give it away again. Who makes a descriptor of ours then takes the record over, with
+ * a new generation. A call cannot know whether it means the old file or a next one that is foreign:
+ * it waits until close(2) has returned, and asks the kernel.
+ *
  * No event is lost:
  *
  *        a call                             the poller
@@ -48,7 +53,7 @@
 #define CHUNKS 16384u /* 4 million numbers */
 
 #define CLOSING   (1u << 31) /* in cu__fd.inside: nobody enters any more */
-#define FINISHING (1u << 30) /* ... and somebody is about to close it */
+#define FINISHING (1u << 30) /* ... and somebody is in close(2) */
 
 static struct cu__fd *chunks[CHUNKS]; /* any: atomic */
 
@@ -90,13 +95,11 @@ static struct cu__fd *find_or_make(int fd, int *error)
 
 /* ---- waking ---- */
 
-/* Takes everybody out who waits in one direction; adds them to a chain that starts at *end. Called
- * with the lock. */
-static struct cu__waiter **take_all(struct cu__fd *f, enum cu__fd_way way, int result,
-                                    struct cu__waiter **end)
+/* Takes everybody out of a list; adds them to a chain that starts at *end. Called with the lock. */
+static struct cu__waiter **take_all(struct cu__waiters *list, int result, struct cu__waiter **end)
 {
     struct cu__waiter *w;
-    while ((w = cu__waiters_pop(&f->waiters[way]))) {
+    while ((w = cu__waiters_pop(list))) {
         w->result = result;
         *end = w;
         end = &w->next;
@@ -117,7 +120,7 @@ static void wake_all(struct cu__fd *f, int result)
 {
     struct cu__waiter *chain;
     cu__lock_take(&f->lock);
-    take_all(f, CU__FD_WRITE, result, take_all(f, CU__FD_READ, result, &chain));
+    take_all(&f->waiters[CU__FD_WRITE], result, take_all(&f->waiters[CU__FD_READ], result, &chain));
     cu__lock_drop(&f->lock);
     wake_chain(chain);
 }
@@ -134,7 +137,7 @@ void cu__fd_event(int fd, uint32_t generation, uint32_t events)
             continue;
         }
         if (f->waiters[way].first) {
-            end = take_all(f, way, 0, end);
+            end = take_all(&f->waiters[way], 0, end);
         } else {
             __atomic_fetch_or(&f->ready, 1u << way, __ATOMIC_RELAXED);
         }
@@ -165,11 +168,45 @@ void cu__fd_expel_all(void)
 
 /* ---- calls ---- */
 
+/* Waits in the list of those whom cu_close concerns; the lock is held, and given back. */
+static int wait_among(struct cu__waiters *list, struct cu__fd *f)
+{
+    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
+    struct cu__wait why = {.reason = COPPER_WAIT_IO_WAIT, .kind = COPPER_OBJECT_FD, .object = f};
+    cu__waiters_add(list, self);
+    return cu__wait(self, &why, &f->lock);
+}
+
+static noinline void wait_for_close(struct cu__fd *f)
+{
+    cu__lock_take(&f->lock);
+    if (load_relaxed(&f->inside) & FINISHING) {
+        wait_among(&f->late, f);
+    } else {
+        cu__lock_drop(&f->lock);
+    }
+}
+
+/* Counts itself in, unless the descriptor is being closed. */
+static bool enter(struct cu__fd *f)
+{
+    for (;;) {
+        uint32_t word = __atomic_fetch_add(&f->inside, 1, __ATOMIC_ACQUIRE);
+        if (likely(!(word & CLOSING))) {
+            return true;
+        }
+        cu__fd_leave(f);
+        if (!(word & FINISHING)) {
+            return false;
+        }
+        wait_for_close(f);
+    }
+}
+
 struct cu__fd *cu__fd_enter(int fd, int *error)
 {
     struct cu__fd *f = find_or_make(fd, error);
-    if (f && unlikely(__atomic_fetch_add(&f->inside, 1, __ATOMIC_ACQUIRE) & CLOSING)) {
-        cu__fd_leave(f);
+    if (f && unlikely(!enter(f))) {
         *error = -EBADF;
         return NULL;
     }
@@ -189,30 +226,36 @@ static bool reset(struct cu__fd *f, enum cu__fd_kind kind)
     return was_watched;
 }
 
-/* Who came in between, for the file that is closed now, looks again: it is gone, or another one's
- * number. The flags are for who is about to wait. */
-static void look_again(struct cu__fd *f)
+/* The record is another file's, or nobody's: who came late tries anew. Called with the lock; adds
+ * them to a chain that starts at *end. */
+static void reopen(struct cu__fd *f, struct cu__waiter **end)
 {
-    __atomic_fetch_or(&f->ready, 1u << CU__FD_READ | 1u << CU__FD_WRITE, __ATOMIC_SEQ_CST);
-    wake_all(f, 0);
+    __atomic_fetch_and(&f->inside, ~(CLOSING | FINISHING), __ATOMIC_RELEASE);
+    take_all(&f->late, 0, end);
 }
 
-/* Closes; nobody is inside. The record is free for the number's next file before the number is. */
+/* Closes; nobody is inside, and nobody comes in before close(2) is over or the number's next file
+ * is ours. */
 static noinline int finish(struct cu__fd *f)
 {
-    int fd = f->number;
+    struct cu__waiter *late = NULL;
     cu__lock_take(&f->lock);
     struct cu__waiter *closer = cu__waiters_pop(&f->closers);
     bool was_watched = reset(f, CU__FD_FOREIGN);
+    uint32_t generation = f->generation;
     cu__lock_drop(&f->lock);
-    __atomic_fetch_and(&f->inside, ~(CLOSING | FINISHING), __ATOMIC_RELEASE);
     if (was_watched) {
-        cu__netpoll_forget(fd);
+        cu__netpoll_forget(f->number);
     }
     cu_syscall_enter();
-    int result = close(fd) == 0 || errno == EINTR ? 0 : -errno;
+    int result = close(f->number) == 0 || errno == EINTR ? 0 : -errno;
     cu_syscall_exit();
-    look_again(f);
+    cu__lock_take(&f->lock);
+    if (f->generation == generation) {
+        reopen(f, &late);
+    }
+    cu__lock_drop(&f->lock);
+    wake_chain(late);
     if (closer) {
         closer->result = result;
         cu__wake(closer);
@@ -313,10 +356,15 @@ int cu__fd_own(int fd, enum cu__fd_kind kind)
     int error = 0;
     struct cu__fd *f = find_or_make(fd, &error);
     if (f) {
+        struct cu__waiter *late = NULL;
         wake_all(f, -EBADF); /* who waits for a file that was closed behind our back */
         cu__lock_take(&f->lock);
         reset(f, kind);
+        if (load_relaxed(&f->inside) & FINISHING) {
+            reopen(f, &late);
+        }
         cu__lock_drop(&f->lock);
+        wake_chain(late);
     }
     return error;
 }
@@ -338,7 +386,8 @@ int cu_fd_deadline(int fd, int directions, int64_t deadline_ns)
         for (enum cu__fd_way way = CU__FD_READ; way <= CU__FD_WRITE; way++) {
             if (directions & (way == CU__FD_READ ? COPPER_READ : COPPER_WRITE)) {
                 store_relaxed(&f->deadlines_ns[way], deadline_ns);
-                end = take_all(f, way, 0, end); /* each looks anew until when it may wait */
+                end =
+                    take_all(&f->waiters[way], 0, end); /* each looks anew until when it may wait */
             }
         }
         cu__lock_drop(&f->lock);
@@ -367,10 +416,7 @@ int cu_close(int fd)
         return is_last ? finish(f) : 0;
     }
     /* who was woken is on its way out */
-    struct cu__waiter thread_one, *self = cu__waiter_init(&thread_one, NULL);
-    struct cu__wait why = {.reason = COPPER_WAIT_IO_WAIT, .kind = COPPER_OBJECT_FD, .object = f};
-    cu__waiters_add(&f->closers, self);
-    return cu__wait(self, &why, &f->lock);
+    return wait_among(&f->closers, f);
 }
 
 /* The child has none of the calls that were under way. */
@@ -385,6 +431,7 @@ static void start_afresh(struct cu__fd *f)
     f->inside = f->blocking = 0;
     memset(f->waiters, 0, sizeof(f->waiters));
     memset(&f->closers, 0, sizeof(f->closers));
+    memset(&f->late, 0, sizeof(f->late));
     reset(f, f->kind);
 }
 

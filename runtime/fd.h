@@ -30,7 +30,8 @@ struct cu__fd {
     uint8_t kind;                  /* any: atomic; enum cu__fd_kind */
     bool is_watched;               /* any: atomic; ours, and the poller knows it */
     struct cu__waiters waiters[2]; /* lock; by way */
-    struct cu__waiters closers;    /* lock */
+    struct cu__waiters closers;    /* lock; until it is closed */
+    struct cu__waiters late;       /* lock; who came while close(2) ran */
     int64_t deadlines_ns[2];       /* any: atomic; by way; 0: none */
 };
 
@@ -41,7 +42,8 @@ struct cu__until {
 };
 
 /* A call on fd begins, and ends. Between the two the number does not change its meaning. The result
- * is NULL with *error = -EBADF (closed, closing or no number) or -ENOMEM. */
+ * is NULL with *error = -EBADF (closed, closing or no number) or -ENOMEM. Waits while close(2) of
+ * this number runs. */
 struct cu__fd *cu__fd_enter(int fd, int *error);
 void cu__fd_leave(struct cu__fd *f);
 
