@@ -104,8 +104,16 @@ static bool grow(struct cu__interner *in)
     return true;
 }
 
+static bool is_item(const struct intern_item *item, const void *bytes, size_t n)
+{
+    return item->n == n && memcmp(item->bytes, bytes, n) == 0;
+}
+
 uint32_t cu__intern(struct cu__interner *in, const void *bytes, size_t n)
 {
+    if (in->nitems > 0 && is_item(&in->items[in->last], bytes, n)) {
+        return in->last;
+    }
     if (in->is_failed || in->nitems >= UINT32_MAX / 4 || !grow(in)) {
         in->is_failed = true;
         return COPPER_INTERN_NONE;
@@ -114,8 +122,8 @@ uint32_t cu__intern(struct cu__interner *in, const void *bytes, size_t n)
     uint32_t at = (uint32_t)hash & in->mask;
     for (; in->table[at]; at = (at + 1) & in->mask) {
         const struct intern_item *item = &in->items[in->table[at] - 1];
-        if (item->hash == hash && item->n == n && memcmp(item->bytes, bytes, n) == 0) {
-            return in->table[at] - 1;
+        if (item->hash == hash && is_item(item, bytes, n)) {
+            return in->last = in->table[at] - 1;
         }
     }
     void *copy = store(in, bytes, n);
@@ -124,8 +132,9 @@ uint32_t cu__intern(struct cu__interner *in, const void *bytes, size_t n)
         return COPPER_INTERN_NONE;
     }
     in->items[in->nitems] = (struct intern_item){copy, hash, n};
-    in->table[at] = ++in->nitems;
-    return in->nitems - 1;
+    in->last = in->nitems++;
+    in->table[at] = in->nitems;
+    return in->last;
 }
 
 uint32_t cu__intern_text(struct cu__interner *in, const char *text)

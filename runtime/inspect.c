@@ -217,6 +217,16 @@ static enum seen show(struct cu__g *g, bool (*visit)(const struct cu_g_info *, v
     return visit(&info, arg) ? SEEN : SEEN_ENOUGH;
 }
 
+/* Asks for the saved registers of the coroutine in slot i. They lie in a page of their own, whose
+ * address takes longer to translate than all else about a coroutine takes; so that passes while the
+ * one before it is seen to. Where it may run or end just now, the address is one that it had once,
+ * or NULL: nothing is read there. Asking further ahead, or for more of the stack, costs more than
+ * it saves: the processor then no longer sees by itself that stacks lie at equal distances. */
+static void prefetch_registers(uint32_t i)
+{
+    __builtin_prefetch(load_relaxed(&cu__registry_slot(i)->context.sp));
+}
+
 int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), void *arg)
 {
     int64_t visited = 0;
@@ -228,6 +238,9 @@ int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), voi
     cu__claims_open();
     uint32_t count = cu__registry_count();
     for (uint32_t i = 0; i < count; i++) {
+        if (i + 1 < count) {
+            prefetch_registers(i + 1);
+        }
         enum seen seen = show(cu__registry_slot(i), visit, arg);
         visited += seen != SEEN_NOTHING;
         if (seen == SEEN_ENOUGH) {

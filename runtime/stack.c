@@ -328,7 +328,7 @@ static void put_first_frame(struct cu__g *g)
     struct cu__switch_frame *frame = (struct cu__switch_frame *)(void *)top - 1;
     memset(frame, 0, sizeof(*frame));
     frame->pc = (uint64_t)(uintptr_t)cu__coroutine_entry;
-    g->context.sp = frame;
+    store_relaxed(&g->context.sp, (void *)frame);
 #if COPPER_WITH_TSAN
     g->context.fiber = __tsan_create_fiber(0);
 #endif

@@ -15,7 +15,7 @@
 #include "sanitize.h"
 
 struct cu__context {
-    void *sp; /* valid while it does not run */
+    void *sp; /* any; valid while it does not run */
 #if COPPER_WITH_TSAN
     void *fiber;
 #endif
