@@ -201,6 +201,18 @@ static int scopes_of(Dwarf_Die *unit, uint64_t address, Dwarf_Die **out)
     return dwarf_getscopes_die(&innermost, out);
 }
 
+/* Marked by its author as no function to show (__attribute__((artificial))): what it does is its
+ * caller's. */
+static bool is_hidden(Dwarf_Die *scope)
+{
+    Dwarf_Attribute attribute;
+    bool hidden = false;
+    return dwarf_tag(scope) == DW_TAG_inlined_subroutine &&
+           dwarf_formflag(dwarf_attr_integrate(scope, DW_AT_artificial, &attribute), &hidden) ==
+               0 &&
+           hidden;
+}
+
 size_t cu__lines_find(struct cu__lines *l, uint64_t address, struct cu__arena *a,
                       struct cu_symbol_line *out, size_t max, uint64_t *start)
 {
@@ -220,7 +232,7 @@ size_t cu__lines_find(struct cu__lines *l, uint64_t address, struct cu__arena *a
         const char *name = name_of(&scopes[i]);
         at.function = name;
         at.start_line = number_of(&scopes[i], DW_AT_decl_line);
-        if (name)
+        if (name && !is_hidden(&scopes[i]))
             out[n++] = at;
         if (tag == DW_TAG_subprogram) {
             Dwarf_Addr entry;

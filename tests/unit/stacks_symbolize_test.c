@@ -21,8 +21,8 @@
 static uint64_t captured;
 static uint32_t inner_line, middle_line, outer_line, inner_start;
 
-/* The address right behind the asm is inside inner, which is inside middle, which is inside outer.
- */
+/* The address right behind the asm is inside inner, which is inside wrapper, which is
+ * inside middle, which is inside outer. */
 static inline __attribute__((always_inline)) void inner(void)
 {
     inner_start = __LINE__ - 2;
@@ -30,10 +30,16 @@ static inline __attribute__((always_inline)) void inner(void)
     __asm__ volatile("lea 0f(%%rip), %0\n0: nop" : "=r"(captured));
 }
 
+/* None that its author wants shown. */
+static inline __attribute__((always_inline, artificial)) void wrapper(void)
+{
+    inner();
+}
+
 static inline __attribute__((always_inline)) void middle(void)
 {
     middle_line = __LINE__ + 1;
-    inner();
+    wrapper();
 }
 
 static __attribute__((noinline)) void outer(void)
