@@ -49,6 +49,25 @@ __attribute__((always_inline)) static inline void *cu__tls_word(void)
     return word;
 }
 
+/* The thread-local cu_running_id (tls.h), in the same way. */
+__attribute__((always_inline)) static inline int64_t cu__running_id(void)
+{
+    int64_t id;
+    __asm__ volatile("movq cu_running_id@gottpoff(%%rip), %0\n\tmovq %%fs:(%0), %0"
+                     : "=r"(id)
+                     :
+                     : "memory");
+    return id;
+}
+__attribute__((always_inline)) static inline void cu__running_id_set(int64_t id)
+{
+    int64_t offset;
+    __asm__ volatile("movq cu_running_id@gottpoff(%%rip), %0\n\tmovq %1, %%fs:(%0)"
+                     : "=&r"(offset)
+                     : "re"(id)
+                     : "memory");
+}
+
 /* Asks valgrind for something: a sequence of instructions that does nothing on a processor. What it
  * answers; `otherwise` when it is not there. */
 static inline uint64_t cu__valgrind(uint64_t request, uint64_t first, uint64_t second,

@@ -273,8 +273,7 @@ void cu_exit(void)
 
 cu_id cu_self(void)
 {
-    struct cu__g *g = cu__g_self();
-    return g ? g->id : 0;
+    return cu__running_id();
 }
 
 void cu_name_set(const char *name)

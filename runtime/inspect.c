@@ -59,7 +59,7 @@ static void copy_facts(struct cu_object_info *out)
         cu__chan_describe(object, out);
         break;
     case COPPER_OBJECT_MUTEX:
-        out->owner = load_relaxed(&((const struct cu__mutex *)object)->owner);
+        out->owner = cu__mutex_owner(load_relaxed(&((const struct cu__mutex *)object)->word));
         break;
     case COPPER_OBJECT_RWMUTEX:
         out->owner = load_relaxed(&rw->owner);

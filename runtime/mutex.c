@@ -2,9 +2,11 @@
  *
  * Purpose: the mutex that parks.
  *
- * Design: one word: LOCKED, and WAITERS while the list is not empty. Uncontended, locking is a
- * compare-and-swap and unlocking another. After the store that unlocks it, somebody else may lock,
- * unlock and free the mutex, so nothing of it is touched then (sync_int.h).
+ * Design: one word: LOCKED, WAITERS while the list is not empty, and who holds it, for inspectors
+ * and reports. Uncontended, locking is a compare-and-swap and unlocking another, and programs have
+ * both compiled in (copper/sync_inline.h): what is here for that case says the same. After the
+ * store that unlocks it, somebody else may lock, unlock and free the mutex, so nothing of it is
+ * touched then (sync_int.h).
  *
  * Who unlocks takes the first waiter out and wakes it, but leaves the mutex free: whoever runs may
  * take it, because handing it to a coroutine that must first be scheduled makes every lock cost a
@@ -14,17 +16,18 @@
  * Blame: each stay in the list is told once, to the unlock that ended it, so that what all holders
  * are blamed for is what all waiters waited.
  */
+#define COPPER_NO_INLINE
 #include <copper/sync.h>
 
+#include "arch.h"
 #include "clock.h"
 #include "events.h"
 #include "report.h"
 #include "schedule.h"
 #include "sync_int.h"
-#include "tls.h"
 
-#define LOCKED      1u
-#define WAITERS     2u
+#define LOCKED      ((uint64_t)COPPER_MUTEX_LOCKED)
+#define WAITERS     ((uint64_t)COPPER_MUTEX_WAITERS)
 #define STARVING_NS COPPER_MS
 
 enum { TRY_AGAIN = 0, HANDED_OVER = 1 }; /* results of a wait */
@@ -34,29 +37,29 @@ static struct cu__mutex *inside(cu_mutex *mu)
     return (struct cu__mutex *)(void *)mu;
 }
 
-static void set_owner(struct cu__mutex *mu)
+static uint64_t locked_by(cu_id id)
 {
-    const struct cu__g *g = cu__g_self();
-    store_relaxed(&mu->owner, g ? g->id : 0);
+    return (uint64_t)id << COPPER_MUTEX_ID_SHIFT | LOCKED;
+}
+
+static uint64_t mine(void)
+{
+    return locked_by(cu__running_id());
 }
 
 bool cu_mutex_try_lock(cu_mutex *public)
 {
     struct cu__mutex *mu = inside(public);
-    uint32_t word = load_relaxed(&mu->word);
-    if ((word & LOCKED) || !cas_acquire(&mu->word, &word, word | LOCKED)) {
-        return false;
-    }
-    set_owner(mu);
-    return true;
+    uint64_t word = load_relaxed(&mu->word);
+    return !(word & LOCKED) && cas_acquire(&mu->word, &word, word | mine());
 }
 
 /* Takes the mutex if it is free, else says that somebody waits. Called with the stripe. */
 static bool take_or_announce(struct cu__mutex *mu)
 {
-    uint32_t word = load_relaxed(&mu->word);
+    uint64_t word = load_relaxed(&mu->word);
     for (;;) {
-        uint32_t wanted = word & LOCKED ? word | WAITERS : word | LOCKED;
+        uint64_t wanted = word | (word & LOCKED ? WAITERS : mine());
         if (cas_acquire(&mu->word, &word, wanted)) {
             return !(word & LOCKED);
         }
@@ -108,49 +111,53 @@ static noinline int lock_slowly(struct cu__mutex *mu, cu_ctx *ctx)
     return 0;
 }
 
+/* Without the list. */
+static inline bool lock_fast(struct cu__mutex *mu)
+{
+    uint64_t word = 0;
+    return likely(cas_acquire(&mu->word, &word, mine()));
+}
+
 void cu_mutex_lock(cu_mutex *public)
 {
-    struct cu__mutex *mu = inside(public);
-    uint32_t word = 0;
-    if (unlikely(!cas_acquire(&mu->word, &word, LOCKED))) {
-        lock_slowly(mu, NULL);
+    if (!lock_fast(inside(public))) {
+        lock_slowly(inside(public), NULL);
     }
-    set_owner(mu);
 }
 
 int cu_mutex_lock_ctx(cu_ctx *ctx, cu_mutex *public)
 {
-    struct cu__mutex *mu = inside(public);
-    uint32_t word = 0;
-    if (unlikely(!cas_acquire(&mu->word, &word, LOCKED))) {
-        int error = lock_slowly(mu, ctx);
-        if (error) {
-            return error;
-        }
-    }
-    set_owner(mu);
-    return 0;
+    return lock_fast(inside(public)) ? 0 : lock_slowly(inside(public), ctx);
 }
 
-static noinline void unlock_slowly(struct cu__mutex *mu, uint32_t word)
+/* Takes the first waiter out, to be woken; *word: what the mutex is from now on. Called with the
+ * stripe. */
+static struct cu__waiter *pass_on(struct cu__mutex *mu, uint64_t *word, int64_t *waited_ns)
 {
-    if (unlikely(!(word & LOCKED))) {
+    struct cu__waiter *w = cu__waiters_pop(&mu->waiters);
+    *word = mu->waiters.first ? WAITERS : 0;
+    if (w) {
+        *waited_ns = cu_now() - w->tag;
+        if (w->value != NULL || *waited_ns > STARVING_NS) {
+            w->result = HANDED_OVER;
+            *word |= locked_by(w->g ? w->g->id : 0);
+        }
+    }
+    return w;
+}
+
+static noinline void unlock_slowly(struct cu__mutex *mu)
+{
+    if (unlikely(!(load_relaxed(&mu->word) & LOCKED))) {
         cu__misuse("unlock of a mutex at %p that is not locked", (void *)mu);
     }
     struct cu__lock *stripe = cu__stripe(mu);
     int64_t waited_ns = 0;
-    uint32_t locked = 0;
+    uint64_t word;
     cu__lock_take(stripe);
-    struct cu__waiter *w = cu__waiters_pop(&mu->waiters);
-    if (w) {
-        waited_ns = cu_now() - w->tag;
-        if (w->value != NULL || waited_ns > STARVING_NS) {
-            w->result = HANDED_OVER;
-            locked = LOCKED;
-        }
-    }
+    struct cu__waiter *w = pass_on(mu, &word, &waited_ns);
     /* pairs with the compare-and-swap of the next who locks; the last touch of the mutex */
-    store_release(&mu->word, locked | (mu->waiters.first ? WAITERS : 0));
+    store_release(&mu->word, word);
     cu__lock_drop(stripe);
     if (w) {
         cu__wake(w);
@@ -163,11 +170,11 @@ static noinline void unlock_slowly(struct cu__mutex *mu, uint32_t word)
 void cu_mutex_unlock(cu_mutex *public)
 {
     struct cu__mutex *mu = inside(public);
-    uint32_t word = LOCKED;
-    store_relaxed(&mu->owner, 0);
-    if (unlikely(!cas_release(&mu->word, &word, 0))) {
-        unlock_slowly(mu, word);
+    uint64_t word = load_relaxed(&mu->word);
+    if (unlikely((word & (LOCKED | WAITERS)) != LOCKED || !cas_release(&mu->word, &word, 0))) {
+        unlock_slowly(mu);
     }
 }
 
 _Static_assert(sizeof(struct cu__mutex) <= sizeof(cu_mutex), "the public size is fixed");
+_Static_assert(offsetof(struct cu__mutex, word) == 0, "programs know where it is");

@@ -3,8 +3,10 @@
  * Purpose: something is done once, and everybody waits until it is.
  *
  * Design: a word that goes NEW -> RUNNING -> DONE, the latter with the stripe, which takes out all
- * who wait. A function that ends its coroutine is over as well: at_end.h.
+ * who wait. Programs have the test for DONE compiled in (copper/sync_inline.h). A function that
+ * ends its coroutine is over as well: at_end.h.
  */
+#define COPPER_NO_INLINE
 #include <copper/sync.h>
 #include <unistd.h>
 
@@ -14,7 +16,7 @@
 #include "sync_int.h"
 #include "tls.h"
 
-enum { NEW = 0, RUNNING = 1, DONE = 2 };
+enum { NEW = 0, RUNNING = 1, DONE = COPPER_ONCE_DONE };
 
 struct run {
     struct cu__at_end at_end;
@@ -92,3 +94,4 @@ void cu_once_do(cu_once *public, void (*fn)(void *), void *arg)
 }
 
 _Static_assert(sizeof(struct cu__once) <= sizeof(cu_once), "the public size is fixed");
+_Static_assert(offsetof(struct cu__once, word) == 0, "programs know where it is");

@@ -3,7 +3,8 @@
  * Purpose: the reader-writer mutex.
  *
  * Design: one word: WRITER, WAITERS, and the number of readers above. While nobody waits, each call
- * is one compare-and-swap on it. Readers and writers that wait are in two lists.
+ * is one compare-and-swap on it; programs have that of readers compiled in (copper/sync_inline.h).
+ * Readers and writers that wait are in two lists.
  *   - A reader takes the lock when no writer has it and none waits. Otherwise it waits until it is
  *     let in: whoever does that counts it.
  *   - A writer takes the lock when nobody has it.
@@ -17,6 +18,7 @@
  * set, only unlocking of readers other than the last changes the word without the stripe. While the
  * lock is free and a list is not empty, a writer has been woken and is on its way.
  */
+#define COPPER_NO_INLINE
 #include <copper/sync.h>
 
 #include "clock.h"
@@ -28,7 +30,7 @@
 
 #define WRITER      ((uint64_t)1)
 #define WAITERS     ((uint64_t)2)
-#define READER      ((uint64_t)4)
+#define READER      ((uint64_t)COPPER_RWMUTEX_READER)
 #define STARVING_NS COPPER_MS
 
 enum { TRY_AGAIN = 0, HANDED_OVER = 1 }; /* results of a wait */
@@ -357,3 +359,5 @@ void cu_rwmutex_runlock(cu_rwmutex *public)
 }
 
 _Static_assert(sizeof(struct cu__rwmutex) <= sizeof(cu_rwmutex), "the public size is fixed");
+_Static_assert(offsetof(struct cu__rwmutex, word) == 0, "programs know where it is");
+_Static_assert((WRITER | WAITERS) < READER, "programs look at what is below a reader");

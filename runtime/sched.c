@@ -219,7 +219,7 @@ static inline void enter(struct cu__m *m, struct cu__g *g)
     }
     store_relaxed(&g->since_ns, p->clock_ns);
     bump(&p->counters.switches, 1);
-    store_relaxed(&m->g, g);
+    cu__m_runs(m, g);
     if (EVENT_ON(RUNNING)) {
         cu__tell_running(p, g);
     }
@@ -290,7 +290,7 @@ int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unl
         enter(m, next);
         to = &next->context;
     } else {
-        store_relaxed(&m->g, NULL);
+        cu__m_runs(m, NULL);
     }
 
     /* switch: returns when somebody chooses us, perhaps on another thread, after cu__arrived */
@@ -310,7 +310,7 @@ int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock
     m->after = (struct cu__after){kind, self, unlock};
     self->saved_errno = *m->errno_address;
     store_relaxed(&m->p, NULL);
-    store_relaxed(&m->g, NULL);
+    cu__m_runs(m, NULL);
     cu__depart(&self->context, &m->context, kind == COPPER_AFTER_EXIT);
     int result = cu__switch(&self->context.sp, m->context.sp);
     self->lost_cause = 0; /* it has a P again; what told the tools why it waited is done */

@@ -14,10 +14,15 @@
 #include "types.h"
 
 struct cu__mutex {
-    uint32_t word;              /* any: atomic; LOCKED, WAITERS in mutex.c */
+    uint64_t word;              /* any: atomic; copper/sync_inline.h says what is in it */
     struct cu__waiters waiters; /* lock: its stripe */
-    cu_id owner;                /* writer: who holds it; 0: a plain thread or nobody */
 };
+
+/* Who holds it; 0: a plain thread or nobody. */
+static inline cu_id cu__mutex_owner(uint64_t word)
+{
+    return (cu_id)(word >> COPPER_MUTEX_ID_SHIFT);
+}
 
 struct cu__rwmutex {
     uint64_t word;                       /* any: atomic; WRITER, WAITERS, readers: rwmutex.c */

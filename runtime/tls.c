@@ -16,6 +16,7 @@ hidden __thread struct {
 } cu__tls __attribute__((used, tls_model("initial-exec")));
 
 __thread unsigned char cu_safe_point_asked;
+__thread cu_id cu_running_id;
 
 ACCESSOR unsigned char *cu__safe_point_asked(void)
 {
@@ -27,6 +28,7 @@ ACCESSOR void cu__m_set(struct cu__m *m)
 {
     OPAQUE();
     cu__tls.m = m;
+    cu_running_id = 0; /* also in a forked child, whose thread is no worker any more */
 }
 
 ACCESSOR const struct cu_labels *cu__thread_labels(void)

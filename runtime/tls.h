@@ -35,6 +35,18 @@ extern __attribute__((visibility("default"),
                       tls_model("initial-exec"))) __thread unsigned char cu_safe_point_asked;
 unsigned char *cu__safe_point_asked(void);
 
+/* The id of the coroutine that the thread runs; 0: none. What copper/sync_inline.h compiles into
+ * programs reads it: part of the binary interface. C code does not, but by way of arch.h. */
+extern
+    __attribute__((visibility("default"), tls_model("initial-exec"))) __thread cu_id cu_running_id;
+
+/* Whom the calling worker runs; NULL: its own stack. */
+static inline void cu__m_runs(struct cu__m *m, struct cu__g *g)
+{
+    store_relaxed(&m->g, g);
+    cu__running_id_set(g ? g->id : 0);
+}
+
 const struct cu_labels *cu__thread_labels(void);
 void cu__thread_labels_set(const struct cu_labels *labels);
 struct cu__scope *cu__thread_scope(void);

@@ -32,6 +32,32 @@ export PKG_CONFIG_PATH
 cc -Wall -Werror main.c -o by-pkg-config $(pkg-config --cflags --libs copper) -Wl,-rpath,"$libdir"
 ./by-pkg-config
 
+# C++, with what is inlined
+cat >locks.cc <<'C'
+#include <copper/sync.h>
+static cu_mutex mu;
+static cu_rwmutex rw;
+static cu_once once;
+static int sum;
+static void begin(void *) { sum = 40; }
+static int app(void *)
+{
+    cu_once_do(&once, begin, nullptr);
+    cu_mutex_lock(&mu);
+    cu_rwmutex_rlock(&rw);
+    sum++;
+    cu_rwmutex_runlock(&rw);
+    cu_mutex_unlock(&mu);
+    sum += cu_mutex_try_lock(&mu);
+    return sum - 42;
+}
+int main() { return cu_run(app, nullptr); }
+C
+# shellcheck disable=SC2046
+c++ -O2 -Wall -Wextra -pedantic -Werror locks.cc -o locks $(pkg-config --cflags --libs copper) -Wl,-rpath,"$libdir"
+./locks
+nm -u locks | grep -q cu_running_id
+
 cat >suite.c <<'C'
 #include <stdarg.h>
 #include <stddef.h>

@@ -31,6 +31,7 @@
 #include <string.h>
 #include <ucontext.h>
 
+#define COPPER_NO_INLINE /* what is explored is in the sources */
 #include "at_end.h"
 #include "clock.h"
 #include "events.h"
