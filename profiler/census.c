@@ -27,6 +27,7 @@ static const struct {
     const char *state, *name;
 } stand_ins[] = {
     {COPPER_STAND_IN_START + 0x10, "running", "[running]"},
+    {COPPER_STAND_IN_START + 0x30, COPPER_STATE_STACK, "[coroutine stack]"},
     {COPPER_STAND_IN_START + 0x20, NULL, "[stack unknown]"},
 };
 
@@ -118,7 +119,7 @@ static void count(struct taking *t, const struct cu__census_group *group,
 /* ---- coroutines --------------------------------------------------------------------------------
  */
 
-static cu_frame frame_at(uint64_t pc)
+cu_frame cu__frame_at(uint64_t pc)
 {
     const struct cu_module *m = cu_module_at(pc);
     return (uint64_t)(m ? m->id : 0) << 48 | (pc & 0xffffffffffffu);
@@ -231,7 +232,7 @@ static bool visit_coroutine(const struct cu_g_info *g, void *arg)
         n = walk_parked(g, t->frames);
     }
     if (n == 0) {
-        t->frames[0] = frame_at((uint64_t)(uintptr_t)g->entry);
+        t->frames[0] = cu__frame_at((uint64_t)(uintptr_t)g->entry);
         n = 1;
     }
     bool is_on_thread = g->state == COPPER_G_RUNNING || g->state == COPPER_G_SYSCALL;

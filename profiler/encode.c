@@ -210,20 +210,43 @@ int cu__encoder_stand_in(struct cu__encoder *e, const char *state, const int64_t
     return add_sample(e, &location, 1, values, labels, nlabels);
 }
 
-int cu__encoder_sample(struct cu__encoder *e, const cu_frame *frames, unsigned nframes,
-                       const int64_t *values, const struct cu_pprof_label *labels, size_t nlabels)
+/* 0 or -ENOMEM. */
+static int locate_all(struct cu__encoder *e, const cu_frame *frames, unsigned n, uint32_t *out,
+                      bool *is_leaf_named)
 {
-    uint32_t locations[COPPER_STACK_DEPTH_MAX];
-    unsigned n = nframes < COPPER_STACK_DEPTH_MAX ? nframes : COPPER_STACK_DEPTH_MAX;
-    bool is_leaf_named = true;
     for (unsigned i = 0; i < n; i++) {
         const struct known_frame *known = locate(e, frames[i]);
         if (!known) {
             e->error = -ENOMEM;
             return -ENOMEM;
         }
-        locations[i] = known->location;
-        is_leaf_named = i == 0 ? known->is_named : is_leaf_named;
+        out[i] = known->location;
+        *is_leaf_named = i == 0 ? known->is_named : *is_leaf_named;
+    }
+    return 0;
+}
+
+int cu__encoder_stand_in_on(struct cu__encoder *e, const char *state, const cu_frame *frames,
+                            unsigned nframes, const int64_t *values,
+                            const struct cu_pprof_label *labels, size_t nlabels)
+{
+    uint32_t locations[COPPER_STACK_DEPTH_MAX];
+    unsigned n = nframes < COPPER_STACK_DEPTH_MAX ? nframes : COPPER_STACK_DEPTH_MAX - 1;
+    bool is_named;
+    locations[0] = cu__stand_in_location(e->profile, state);
+    int err = locate_all(e, frames, n, locations + 1, &is_named);
+    return err ? err : add_sample(e, locations, n + 1, values, labels, nlabels);
+}
+
+int cu__encoder_sample(struct cu__encoder *e, const cu_frame *frames, unsigned nframes,
+                       const int64_t *values, const struct cu_pprof_label *labels, size_t nlabels)
+{
+    uint32_t locations[COPPER_STACK_DEPTH_MAX];
+    unsigned n = nframes < COPPER_STACK_DEPTH_MAX ? nframes : COPPER_STACK_DEPTH_MAX;
+    bool is_leaf_named = true;
+    int err = locate_all(e, frames, n, locations, &is_leaf_named);
+    if (err) {
+        return err;
     }
     size_t nvalues = cu_pprof_nsample_types(e->profile);
     double value = nvalues ? (double)values[nvalues - 1] : 0;

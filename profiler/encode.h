@@ -11,6 +11,11 @@
 int cu__encoder_stand_in(struct cu__encoder *e, const char *state, const int64_t *values,
                          const struct cu_pprof_label *labels, size_t nlabels);
 
+/* A sample with the stand-in for state as its leaf, below which are these frames. */
+int cu__encoder_stand_in_on(struct cu__encoder *e, const char *state, const cu_frame *frames,
+                            unsigned nframes, const int64_t *values,
+                            const struct cu_pprof_label *labels, size_t nlabels);
+
 /* The share (0 to 1) of the samples' last value whose leaf frame no symbol covers. */
 double cu__encoder_unnamed_share(const struct cu__encoder *e);
 

@@ -8,14 +8,22 @@
  * since its readers scale; sites that were sampled at another rate than the one in its header are
  * first brought to that one.
  *
+ * Stacks of coroutines come from no allocator. They are samples too, below a leaf of their own,
+ * with what is known of them without stopping anybody (stack_memory.h); their allocated values are
+ * those in use, since nothing counts the ones that ended. The text form has their sum in its last
+ * lines only: its records are scaled by who reads them, which would make ones of a few pages that
+ * are known exactly into guesses.
+ *
  * A program without the wrapper gets an empty profile that says how to get a full one.
  */
+#include "census.h"
 #include "encode.h"
 #include "heap_weak.h"
 #include "named.h"
 #include "process_labels.h"
 #include "runtime_weak.h"
 #include "spare_symbolizer.h"
+#include "stack_memory.h"
 
 #include <copper/profiler.h>
 #include <errno.h>
@@ -96,6 +104,29 @@ struct encoding {
     int err;
 };
 
+/* Those of the program that are not among ours of the same key. */
+static size_t add_labels(const struct cu_labels *from, bool is_stack_taken,
+                         struct cu_pprof_label *labels, size_t n)
+{
+    for (size_t i = 0; from && cu_labels_count && i < cu_labels_count(from); i++) {
+        const char *key = cu_labels_key(from, i);
+        if (strcmp(key, "bytes") != 0 && (strcmp(key, "stack") != 0 || !is_stack_taken)) {
+            labels[n++] = (struct cu_pprof_label){.key = key, .str = cu_labels_value(from, i)};
+        }
+    }
+    return n;
+}
+
+static bool has_key(const struct cu_pprof_label *labels, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(labels[i].key, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool encode_site(const struct cu_heap_site *s, void *arg)
 {
     struct encoding *e = arg;
@@ -110,18 +141,44 @@ static bool encode_site(const struct cu_heap_site *s, void *arg)
     if (s->is_cut) {
         labels[n++] = (struct cu_pprof_label){.key = "stack", .str = "cut"};
     }
-    for (size_t i = 0; s->labels && cu_labels_count && i < cu_labels_count(s->labels); i++) {
-        const char *key = cu_labels_key(s->labels, i);
-        if (strcmp(key, "bytes") != 0 && (strcmp(key, "stack") != 0 || !s->is_cut)) {
-            labels[n++] = (struct cu_pprof_label){.key = key, .str = cu_labels_value(s->labels, i)};
-        }
-    }
+    n = add_labels(s->labels, s->is_cut, labels, n);
     if (s->allocs == 0) {
         return true;
     }
     e->err = s->nframes ? cu__encoder_sample(e->encoder, s->frames, s->nframes, values, labels, n)
                         : cu__encoder_stand_in(e->encoder, "other", values, labels, n);
     return e->err == 0;
+}
+
+static int encode_stack_group(struct cu__encoder *e, const struct cu__stack_group *g,
+                              uint64_t count)
+{
+    struct cu_pprof_label labels[COPPER_LABELS_MAX + 2];
+    cu_frame frames[COPPER_SPAWN_DEPTH_MAX];
+    char spawned_at[512];
+    int64_t objects = (int64_t)count, bytes = (int64_t)(count * g->bytes);
+    const int64_t values[HEAP_VALUES] = {objects, bytes, objects, bytes};
+    unsigned nframes = cu__stack_group_frames(g, frames);
+    size_t n = 0;
+    labels[n++] = (struct cu_pprof_label){.key = "bytes", .num = (int64_t)g->bytes};
+    n = add_labels(g->labels, false, labels, n);
+    if (g->site && !has_key(labels, n, "spawned_at")) {
+        snprintf(spawned_at, sizeof spawned_at, "%.200s %.280s:%u", g->site->function,
+                 g->site->file, g->site->line);
+        labels[n++] = (struct cu_pprof_label){.key = "spawned_at", .str = spawned_at};
+    }
+    return cu__encoder_stand_in_on(e, COPPER_STATE_STACK, frames, nframes, values, labels, n);
+}
+
+static int encode_stacks(struct cu__encoder *e)
+{
+    struct cu__stack_memory m;
+    int err = cu__stack_memory_take(&m);
+    for (uint32_t i = 0; !err && i < m.groups.nitems; i++) {
+        err = encode_stack_group(e, cu__stack_group(&m, i), m.counts[i]);
+    }
+    cu__stack_memory_clear(&m);
+    return err;
 }
 
 static void add_comments(struct cu_pprof *p)
@@ -166,6 +223,9 @@ static int make(const char *default_type, struct cu_pprof **out)
     cu_pprof_time(p, cu__wall_ns(), 0);
     if (cu__has_heap()) {
         cu_heap_each(encode_site, &e);
+    }
+    if (!e.err && is_active()) {
+        e.err = encode_stacks(e.encoder);
     }
     p = cu__encoder_finish(e.encoder);
     if (e.err) {
@@ -238,6 +298,19 @@ static bool text_site(const struct cu_heap_site *s, void *arg)
     return true;
 }
 
+/* Go has them in one line, "Stack = inuse / sys", and as these two fields. */
+static bool text_stacks(struct cu__answer *a)
+{
+    struct cu__stack_memory m;
+    bool has_some = cu__stack_memory_take(&m) == 0 && m.groups.nitems > 0;
+    if (has_some) {
+        cu__answer_printf(a, "# StackInuse = %" PRIu64 "\n# StackSys = %" PRIu64 "\n",
+                          m.inuse_bytes, m.sys_bytes);
+    }
+    cu__stack_memory_clear(&m);
+    return has_some;
+}
+
 /* What of Go's list is known here. */
 static void text_memory(struct cu__answer *a, const struct values *total)
 {
@@ -248,10 +321,12 @@ static void text_memory(struct cu__answer *a, const struct values *total)
     cu__answer_printf(a, "# Mallocs = %.0f\n# Frees = %.0f\n# HeapAlloc = %.0f\n",
                       total->v[ALLOC_OBJECTS], live, total->v[INUSE_BYTES]);
     cu__answer_printf(a, "# HeapObjects = %.0f\n", total->v[INUSE_OBJECTS]);
+    bool has_stacks = is_active() && text_stacks(a);
     if (getrusage(RUSAGE_SELF, &usage) == 0) {
         cu__answer_printf(a, "# MaxRSS = %lld\n", (long long)usage.ru_maxrss * 1024);
     }
-    cu__answer_printf(a, "# (all but MaxRSS are estimates from the samples above)\n");
+    cu__answer_printf(a, "# (%s estimates from the samples above)\n",
+                      has_stacks ? "all but Stack* and MaxRSS are" : "all but MaxRSS are");
 }
 
 int cu__heap_text(const struct cu__named_options *options, struct cu__answer *a)
