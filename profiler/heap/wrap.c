@@ -243,9 +243,20 @@ static void *first_pvalloc(size_t n)
     return HOST(pvalloc)(n);
 }
 
+/* gcc wants an alias to have the attributes that it gives malloc itself; clang has no such word. */
+#if __has_attribute(copy)
+#define LIKE(function) __attribute__((copy(function)))
+#else
+#define LIKE(function)
+#endif
+
+/* Ours, whoever else has one: `malloc` itself means the first one of the process here too. */
+extern void *cu__own_malloc(size_t n) LIKE(malloc)
+    __attribute__((alias("malloc"), visibility("hidden")));
+
 bool cu__wrap_is_first(void)
 {
-    return dlsym(RTLD_DEFAULT, "malloc") == (void *)malloc;
+    return dlsym(RTLD_DEFAULT, "malloc") == (void *)cu__own_malloc;
 }
 
 /* ---- the calls ---------------------------------------------------------------------------------
