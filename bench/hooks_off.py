@@ -19,9 +19,9 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def event_names():
-    """In the order of their bits; the last is no event."""
+    """In the order of their bits; the last is no event. Several bits may be tested at once."""
     with open(os.path.join(HERE, "../runtime/events.h"), encoding="utf-8") as file:
-        return re.findall(r"^    X\((\w+),", file.read(), re.M) + ["ACCOUNT"]
+        return re.findall(r"^    X\((\w+),", file.read(), re.M) + ["WAITED", "ACCOUNT"]
 
 
 def find_tests(library):
@@ -37,7 +37,7 @@ def find_tests(library):
         test = re.match(r"test[lb] +\$0x([0-9a-f]+),", instruction)
         if not test or not re.match(r"j\w+ ", code[i + 1][1]):
             raise SystemExit(f"hooks_off.py: not a test and a branch, at {address}: {instruction}")
-        name = names[int(test[1], 16).bit_length() - 1]
+        name = "|".join(n for i, n in enumerate(names) if int(test[1], 16) >> i & 1)
         tests[at] = (name, [at, int(code[i + 1][0], 16)])
     return tests
 

@@ -4,14 +4,18 @@
  *
  * Design. A hook walks the stack in place with prepared tables. Where a module has none yet, the
  * top of the stack is copied into one of a few spare places, which a thread of ours (alive while
- * the table is attached) finishes and counts; with all of them taken the stack counts as far as it
+ * any table is attached) finishes and counts; with all of them taken the stack counts as far as it
  * was seen.
  *
  * Who woke whom is known by id; what an id runs is remembered from when it was last seen running,
  * in a small table where a later one may have taken its place.
  *
- * The rates of windows are ours, and grow coarser while profiling costs more than COPPER_BUDGET. A wait is
- * scaled by the rate it was drawn with, so totals stay right when it changes.
+ * Each kind has a table of its own, with the events that it needs and no other: what one kind costs
+ * nobody pays for another, and turning one on or off changes nothing of what others see. Which
+ * waits count for `block` the runtime draws by itself.
+ *
+ * The rates of windows are ours, and grow coarser while profiling costs more than COPPER_BUDGET. A
+ * wait is scaled by the rate it was drawn with, so totals stay right when it changes.
  *
  * Concurrency: rates, windows and attaching have the lock, which no hook takes. Hooks read rates as
  * relaxed atomics. After fork the child has no hook thread and starts it with its next window.
@@ -35,13 +39,15 @@
 
 #pragma weak cu_hooks_attach
 #pragma weak cu_hooks_detach
+#pragma weak cu_hooks_wait_rate
 #pragma weak cu_inspect_here
 
 #define SPARE_PLACES 16u
 #define SPARE_BYTES  8192u
 #define TEND_NS      100000000
 #define SEEN_PLACES  4096u /* a power of two */
-#define RATE_MAX_NS  (INT64_C(3600) * 1000000000) /* sums of sampled waits fit an int64_t many times */
+#define RATE_MAX_NS                                                                                \
+    (INT64_C(3600) * 1000000000) /* sums of sampled waits fit an int64_t many times */
 #define FRACTION_MAX 1000000
 #define COARSER_MAX  256 /* a wait of 2.56 ms always counts, however small the budget */
 
@@ -51,7 +57,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t detached = PTHREAD_COND_INITIALIZER;
 static int64_t asked[COPPER_DELAY_KINDS];    /* lock; without windows */
 static unsigned windows[COPPER_DELAY_KINDS]; /* lock */
-static bool is_attached, is_tending;         /* lock */
+static bool is_attached[COPPER_DELAY_KINDS]; /* lock; its table is */
+static bool is_tending;                      /* lock */
 static int64_t coarser = 1; /* lock; by what the budget multiplies the rates of windows */
 static struct cu__budget_look budget_look; /* the tending thread's */
 
@@ -73,21 +80,26 @@ static uint64_t random_bits(void)
     return x ^ x >> 31;
 }
 
+/* What a wait of this length stands for that was drawn at this rate. */
+static void weigh(int64_t rate, int64_t *ns, int64_t *count)
+{
+    *count = COPPER_DELAY_ONE;
+    if (*ns < rate) {
+        *count = COPPER_DELAY_ONE * rate / *ns; /* fits: see RATE_MAX_NS */
+        *ns = rate;
+    }
+}
+
 /* Does a wait of this length count, and for how much? */
 static bool is_drawn(int64_t rate, int64_t *ns, int64_t *count)
 {
-    *count = COPPER_DELAY_ONE;
     if (rate <= 0 || *ns < 0) {
         return false;
     }
-    if (*ns >= rate) {
-        return true;
-    }
-    if (*ns == 0 || (int64_t)(random_bits() % (uint64_t)rate) >= *ns) {
+    if (*ns < rate && (*ns == 0 || (int64_t)(random_bits() % (uint64_t)rate) >= *ns)) {
         return false;
     }
-    *count = COPPER_DELAY_ONE * rate / *ns; /* fits: see RATE_MAX_NS */
-    *ns = rate;
+    weigh(rate, ns, count);
     return true;
 }
 
@@ -261,15 +273,6 @@ static int64_t rate_of(enum cu__delay_kind kind)
     return atomic_load_explicit(&rates[kind], memory_order_relaxed);
 }
 
-static void count_block(const struct cu_resume *resume)
-{
-    int64_t ns = resume->ready_ns - resume->parked_ns, count;
-    if (is_drawn(rate_of(COPPER_DELAY_BLOCK), &ns, &count)) {
-        struct cu__delay_key key = {.kind = COPPER_DELAY_BLOCK, .why = (uint8_t)resume->reason};
-        count_resumed(&key, resume, count, ns);
-    }
-}
-
 static void count_delay(int64_t now, const struct cu_resume *resume)
 {
     int64_t ns = now - resume->ready_ns, count;
@@ -289,64 +292,62 @@ static void count_delay(int64_t now, const struct cu_resume *resume)
     }
 }
 
+static void on_waited(void *tool, int64_t now, const struct cu_resume *resume, int64_t waited_ns,
+                      int64_t rate_ns)
+{
+    (void)tool, (void)now;
+    struct cu__delay_key key = {.kind = COPPER_DELAY_BLOCK, .why = (uint8_t)resume->reason};
+    int64_t count;
+    weigh(rate_ns, &waited_ns, &count);
+    count_resumed(&key, resume, count, waited_ns);
+}
+
 static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
 {
     (void)tool;
-    if (resume->parked_ns && resume->ready_ns && rate_of(COPPER_DELAY_BLOCK)) {
-        count_block(resume);
+    note_seen(resume);
+    if (resume->ready_ns) {
+        count_delay(now, resume);
     }
-    if (rate_of(COPPER_DELAY_SCHEDULE)) {
-        note_seen(resume);
-        if (resume->ready_ns) {
-            count_delay(now, resume);
-        }
-    }
-    if (rate_of(COPPER_DELAY_HOG)) {
-        cu__hog_running(now, resume);
-    }
+}
+
+static void on_hog_running(void *tool, int64_t now, const struct cu_resume *resume)
+{
+    (void)tool;
+    cu__hog_running(now, resume);
 }
 
 static void on_parked(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reason reason,
                       const void *object, int64_t deadline_ns)
 {
     (void)tool, (void)reason, (void)object, (void)deadline_ns;
-    if (rate_of(COPPER_DELAY_HOG)) {
-        cu__hog_stopped(now, g, p, walk_here);
-    }
+    cu__hog_stopped(now, g, p, walk_here);
 }
 
 static void on_yielded(void *tool, int64_t now, cu_id g, int p)
 {
     (void)tool;
-    if (rate_of(COPPER_DELAY_HOG)) {
-        cu__hog_stopped(now, g, p, walk_here);
-    }
+    cu__hog_stopped(now, g, p, walk_here);
 }
 
 static void on_exited(void *tool, int64_t now, cu_id g, int p)
 {
     (void)tool;
-    if (rate_of(COPPER_DELAY_HOG)) {
-        cu__hog_stopped(now, g, p, NULL); /* its stack is gone: what it was started with */
-    }
+    cu__hog_stopped(now, g, p, NULL); /* its stack is gone: what it was started with */
 }
 
 static void on_handoff(void *tool, int64_t now, int p, cu_id g, int32_t tid,
                        enum cu_handoff_cause cause)
 {
     (void)tool, (void)tid, (void)cause;
-    if (rate_of(COPPER_DELAY_HOG)) {
-        cu__hog_handed_off(now, g, p);
-    }
+    cu__hog_handed_off(now, g, p);
 }
 
 static void on_preempted(void *tool, int64_t now, cu_id g, int p)
 {
     (void)tool;
-    if (rate_of(COPPER_DELAY_HOG)) {
-        cu__hog_stopped(now, g, p, walk_here);
-        cu__hog_preempted(g, p, walk_here);
-    }
+    cu__hog_stopped(now, g, p, walk_here);
+    cu__hog_preempted(g, p, walk_here);
 }
 
 static void on_stolen(void *tool, int64_t now, int thief, int victim, uint32_t count)
@@ -406,25 +407,33 @@ static void on_syscall_end(void *tool, int64_t now, cu_id g, int p)
     }
 }
 
-static const struct cu_hooks table = {
-    .version = COPPER_HOOKS_VERSION,
-    .size = sizeof(table),
-    .running = on_running,
-    .parked = on_parked,
-    .yielded = on_yielded,
-    .exited = on_exited,
-    .stolen = on_stolen,
-    .contended = on_contended,
-    .released = on_released,
-    .syscall_begin = on_syscall_begin,
-    .syscall_end = on_syscall_end,
-    .handoff = on_handoff,
-    .preempted = on_preempted,
+#define COPPER_TABLE                                                                               \
+    .version = COPPER_HOOKS_VERSION, .size = sizeof(struct cu_hooks),                              \
+    .options = COPPER_HOOKS_NO_CPU_TIME
+
+static const struct cu_hooks tables[COPPER_DELAY_KINDS] = {
+    [COPPER_DELAY_BLOCK] = {COPPER_TABLE, .waited = on_waited, .contended = on_contended,
+                            .syscall_begin = on_syscall_begin, .syscall_end = on_syscall_end},
+    [COPPER_DELAY_MUTEX] = {COPPER_TABLE, .released = on_released},
+    [COPPER_DELAY_SCHEDULE] = {COPPER_TABLE, .running = on_running},
+    [COPPER_DELAY_HOG] = {COPPER_TABLE, .running = on_hog_running, .parked = on_parked,
+                          .yielded = on_yielded, .exited = on_exited, .stolen = on_stolen,
+                          .handoff = on_handoff, .preempted = on_preempted},
 };
 
 /* ---- attaching ------------------------------------------------------------------------------- */
 
 static int follow(void);
+
+/* lock */
+static bool is_any_attached(void)
+{
+    bool is_any = false;
+    for (int kind = 0; kind < COPPER_DELAY_KINDS; kind++) {
+        is_any |= is_attached[kind];
+    }
+    return is_any;
+}
 
 /* lock. Rates of windows only: those that somebody set are left alone. */
 static void keep_budget(void)
@@ -440,7 +449,7 @@ static void keep_budget(void)
     case COPPER_BUDGET_KEEP:
         break;
     }
-    if (coarser != before && is_attached) {
+    if (coarser != before && is_any_attached()) {
         follow();
     }
 }
@@ -457,7 +466,7 @@ static void *tend(void *unused)
 {
     cu__own_thread_begin("copper-delays");
     pthread_mutex_lock(&lock);
-    while (is_attached) {
+    while (is_any_attached()) {
         struct timespec until;
         clock_gettime(CLOCK_REALTIME, &until);
         until.tv_nsec += TEND_NS;
@@ -504,14 +513,14 @@ static int open_memory(void)
 }
 
 /* lock */
-static int attach(void)
+static int attach(int kind)
 {
     int err = open_memory();
     if (!err) {
         cu_stacks_prepare();
-        err = cu_hooks_attach(&table, NULL);
+        err = cu_hooks_attach(&tables[kind], NULL);
     }
-    is_attached = !err;
+    is_attached[kind] = !err;
     if (!err && !is_tending) {
         /* without the thread, stacks of modules without tables are finished when a profile is read
          */
@@ -520,35 +529,51 @@ static int attach(void)
     return err;
 }
 
+/* lock */
+static void detach(int kind)
+{
+    is_attached[kind] = false;
+    cu_hooks_detach(&tables[kind], NULL); /* waits until no hook runs */
+    if (kind == COPPER_DELAY_HOG) {
+        cu__hog_forget();
+    }
+    if (!is_any_attached()) {
+        pthread_cond_broadcast(&detached);
+    }
+}
+
+/* lock. By asking and windows. */
+static int64_t wanted_rate(int kind)
+{
+    int64_t rate = asked[kind];
+    int64_t finest = kind == COPPER_DELAY_MUTEX ? 1 : COPPER_DELAY_WINDOW_RATE_NS;
+    int64_t window_rate = finest * coarser;
+    return windows[kind] && (rate == 0 || rate > window_rate) ? window_rate : rate;
+}
+
 /* lock. Puts the rates in force, and attaches or detaches. */
 static int follow(void)
 {
-    bool is_wanted = false;
+    int err = 0;
     for (int kind = 0; kind < COPPER_DELAY_KINDS; kind++) {
-        int64_t rate = asked[kind];
-        int64_t finest = kind == COPPER_DELAY_MUTEX ? 1 : COPPER_DELAY_WINDOW_RATE_NS;
-        int64_t window_rate = finest * coarser;
-        if (windows[kind] && (rate == 0 || rate > window_rate)) {
-            rate = window_rate;
-        }
+        int64_t rate = wanted_rate(kind);
         atomic_store(&rates[kind], rate);
-        is_wanted |= rate > 0;
+        if (rate > 0 && !is_attached[kind]) {
+            int attach_err = attach(kind);
+            err = err ? err : attach_err;
+        } else if (rate == 0 && is_attached[kind]) {
+            detach(kind);
+        }
     }
-    if (is_wanted && !is_attached) {
-        return attach();
+    if (is_attached[COPPER_DELAY_BLOCK]) {
+        cu_hooks_wait_rate(&tables[COPPER_DELAY_BLOCK], NULL, rate_of(COPPER_DELAY_BLOCK));
     }
-    if (!is_wanted && is_attached) {
-        is_attached = false;
-        pthread_cond_broadcast(&detached);
-        cu_hooks_detach(&table, NULL); /* waits until no hook runs */
-        cu__hog_forget();
-    }
-    return 0;
+    return err;
 }
 
 static bool has_hooks(void)
 {
-    return cu_hooks_attach && cu_hooks_detach && cu_inspect_here;
+    return cu_hooks_attach && cu_hooks_detach && cu_hooks_wait_rate && cu_inspect_here;
 }
 
 int cu__delay_window_open(enum cu__delay_kind kind)

@@ -3,7 +3,7 @@
  * Purpose: the block, mutex, schedule and hog profiles and their text forms, from delay_table.h.
  *
  * Design. A stack that was walked on the stack of who told begins with our hook and the runtime's
- * telling (cu__emit_...): these are left out, the runtime's call itself stays.
+ * telling (cu__emit_..., cu__tell_...): these are left out, the runtime's call itself stays.
  */
 #include "budget.h"
 #include "delay_hooks.h"
@@ -45,14 +45,20 @@ static unsigned copy_frames(const struct cu__delay_entry *entry, const cu_frame 
     return entry->nframes;
 }
 
+static bool is_telling(struct cu_symbolizer *symbols, cu_frame frame, const char *prefix)
+{
+    struct cu_symbol s;
+    cu_symbolize(symbols, frame, &s);
+    return strncmp(s.lines[0].function, prefix, strlen(prefix)) == 0;
+}
+
 /* How many of the first frames are ours. */
 static unsigned own_frames(struct cu_symbolizer *symbols, const cu_frame *frames, unsigned n)
 {
-    for (unsigned i = 0; i < n && i < OWN_FRAMES_MAX; i++) {
-        struct cu_symbol s;
-        cu_symbolize(symbols, frames[i], &s);
-        if (strncmp(s.lines[0].function, "cu__emit_", 9) == 0) {
-            return i + 1 < n ? i + 1 : 0;
+    for (unsigned i = 0; i + 1 < n && i < OWN_FRAMES_MAX; i++) {
+        if (is_telling(symbols, frames[i], "cu__emit_")) {
+            bool has_outer = i + 2 < n && is_telling(symbols, frames[i + 1], "cu__tell_");
+            return i + 1 + has_outer;
         }
     }
     return 0;
@@ -123,10 +129,11 @@ static void comment(struct cu_pprof *p, enum cu__delay_kind kind)
     if (rate == 0) {
         snprintf(text, sizeof text, "# rate: off now");
     } else if (kind == COPPER_DELAY_MUTEX) {
-        snprintf(text, sizeof text, "# rate: one in %" PRId64 " contended unlocks now%s", rate, why);
+        snprintf(text, sizeof text, "# rate: one in %" PRId64 " contended unlocks now%s", rate,
+                 why);
     } else {
-        snprintf(text, sizeof text, "# rate: waits of %" PRId64 " ns, shorter ones in proportion, now%s",
-                 rate, why);
+        snprintf(text, sizeof text,
+                 "# rate: waits of %" PRId64 " ns, shorter ones in proportion, now%s", rate, why);
     }
     cu_pprof_comment(p, text);
     snprintf(text, sizeof text, "# cost: %.6f s in all kinds of delays since the start",

@@ -306,6 +306,7 @@ static const struct cu_hooks table = {
     .worker_stopped = on_worker_stopped,
     .p_started = on_p_started,
     .p_stopped = on_p_stopped,
+    .options = COPPER_HOOKS_NO_CPU_TIME,
 };
 
 bool cu__trace_can_record(void)

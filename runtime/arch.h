@@ -7,6 +7,7 @@
 #define COPPER_RUNTIME_ARCH_H
 
 #include <copper/inspect.h>
+#include <cpuid.h>
 #include <stdint.h>
 
 #if !defined(__x86_64__)
@@ -18,6 +19,22 @@ static inline void cu__cpu_relax(void)
 {
     __builtin_ia32_pause();
 }
+
+/* The processor's counter; may be read before the instructions before it are done. */
+static inline uint64_t cu__cycles(void)
+{
+    return __builtin_ia32_rdtsc();
+}
+
+/* Whether it counts at the same pace whatever the processor does. */
+static inline bool cu__cycles_are_steady(void)
+{
+    unsigned a, b, c, d;
+    return __get_cpuid(0x80000007, &a, &b, &c, &d) != 0 && (d & 1u << 8) != 0;
+}
+
+/* How the kernel names it among its sources of time, as a line. */
+#define COPPER_CYCLES_SOURCE "tsc\n"
 
 /* Asks for the line at an address that is about to be written, from whichever processor has it. Any
  * address will do. Processors that do not know the instruction pass over it. */

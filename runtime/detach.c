@@ -43,7 +43,7 @@ static void tell_preempted(struct cu__m *m)
     struct cu__g *g = m->g;
     add_relaxed(&cu__sched.supply.preempted, 1);
     if (EVENT_ON(PREEMPTED)) {
-        cu__emit_preempted(g->id, (int)m->p->index);
+        cu__emit_preempted(cu_now(), g->id, (int)m->p->index);
     }
 }
 
@@ -59,21 +59,18 @@ void cu__tell_lost(struct cu__m *m, enum cu__after_kind kind)
     store_relaxed(&g->since_ns, now_ns);
     if (kind == COPPER_AFTER_YIELD) {
         if (EVENT_ON(RUNNING)) {
-            cu__note_ready(g, g->id, false);
+            cu__note_ready(g, g->id, false, cu_now());
         }
         return;
     }
     g->lost_cause = 0; /* it does not wait for a P */
     if (kind == COPPER_AFTER_PARK) {
         add_relaxed(&cu__sched.foreign.parks, 1);
-        if (EVENT_ON(RUNNING)) {
-            cu__note_parked(g);
-        }
-        if (EVENT_ON(PARKED)) {
-            cu__emit_parked(g->id, -1, g->wait.reason, g->wait.object, g->wait.deadline_ns);
+        if (EVENTS_ON(COPPER_EVENTS_OF_PARK)) {
+            cu__tell_park_lost(g);
         }
     } else if (EVENT_ON(EXITED)) {
-        cu__emit_exited(g->id, -1);
+        cu__emit_exited(cu_now(), g->id, -1);
     }
 }
 
@@ -85,7 +82,7 @@ void cu__block_for_p(struct cu__m *m)
     }
     tell_preempted(m);
     if (EVENT_ON(RUNNING)) {
-        cu__note_ready(g, g->id, false);
+        cu__note_ready(g, g->id, false, cu_now());
     }
     cu__p_await(m);
     cu__found_p(m, COPPER_CAUSE_PREEMPTED);
@@ -97,14 +94,14 @@ void cu__step_aside(struct cu__m *m)
     struct cu__p *p = m->p;
     add_seq(&cu__sched.detached_count, 1);
     if (EVENT_ON(ACCOUNT)) {
-        cu__account(p, g);
+        cu__account(p, g, cu_now());
     }
     tell_preempted(m);
     if (EVENT_ON(RUNNING)) {
-        cu__note_ready(g, g->id, false);
+        cu__note_ready(g, g->id, false, cu_now());
     }
     if (EVENT_ON(P_STOPPED)) {
-        cu__emit_p_stopped((int)p->index);
+        cu__emit_p_stopped(cu_now(), (int)p->index);
     }
     p->handed_ns = cu_now();
     cu__p_stops(p, p->handed_ns);
@@ -120,7 +117,7 @@ static void announce(struct cu__m *m, struct cu__g *g)
     if (g->syscall_depth++ == 0) {
         store_release(&m->syscalls, m->syscalls | 1);
         if (EVENT_ON(SYSCALL_BEGIN)) {
-            cu__emit_syscall_begin(g->id, (int)m->p->index);
+            cu__emit_syscall_begin(cu_now(), g->id, (int)m->p->index);
         }
     }
 }
@@ -160,7 +157,7 @@ void cu_syscall_exit(void)
     }
     bool has_p = cu__enter(m);
     if (EVENT_ON(SYSCALL_END)) {
-        cu__emit_syscall_end(g->id, has_p ? (int)m->p->index : -1);
+        cu__emit_syscall_end(cu_now(), g->id, has_p ? (int)m->p->index : -1);
     }
     if (likely(has_p)) {
         cu__leave(m);
@@ -178,10 +175,10 @@ static void detach(struct cu__m *m, struct cu__g *g)
         add_seq(&cu__sched.detached_count, 1);
         add_relaxed(&cu__sched.supply.handoffs[COPPER_HANDOFF_BLOCKING], 1);
         if (EVENT_ON(ACCOUNT)) {
-            cu__account(p, g);
+            cu__account(p, g, cu_now());
         }
         if (EVENT_ON(HANDOFF)) {
-            cu__emit_handoff((int)p->index, g->id, m->tid, COPPER_HANDOFF_BLOCKING);
+            cu__emit_handoff(cu_now(), (int)p->index, g->id, m->tid, COPPER_HANDOFF_BLOCKING);
         }
         cu__p_stops(p, cu_now());
         p->handed_ns = cu_now();

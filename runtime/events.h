@@ -3,8 +3,9 @@
  * Purpose: the runtime's side of copper/hooks.h: one bit for each event, set while some attached
  * tool wants it.
  *
- * Use: `if (EVENT_ON(PARKED)) cu__emit_parked(...)`: one test of one byte and a branch when nobody
- * listens.
+ * Use: `if (EVENT_ON(STOLEN)) cu__emit_stolen(cu_now(), ...)`: one test of one word and a branch
+ * when nobody listens. Where several things are told of one moment (a coroutine stops, another one
+ * runs), one test stands for all of them, and one reading of the clock: EVENTS_ON, cu__tell_...
  */
 #ifndef COPPER_RUNTIME_EVENTS_H
 #define COPPER_RUNTIME_EVENTS_H
@@ -41,28 +42,55 @@ enum cu__event {
     COPPER_EVENTS(COPPER_EVENT_ENUM)
 #undef COPPER_EVENT_ENUM
         CU__EVENT_COUNT,
-    /* not an event: some tool is attached, so time on a P is counted for each coroutine */
-    CU__EVENT_ACCOUNT = CU__EVENT_COUNT,
+    CU__EVENT_WAITED = CU__EVENT_COUNT, /* told by chance, and so not like the others */
+    /* not an event: some tool wants time on a P to be counted for each coroutine */
+    CU__EVENT_ACCOUNT,
 };
 
 extern hidden uint32_t cu__events_on; /* any: atomic; bit i: event i */
 
-#define EVENT_ON(name) unlikely(cu__bit_is_set(&cu__events_on, 1u << CU__EVENT_##name))
+#define EVENT_BIT(name) (1u << CU__EVENT_##name)
+#define EVENTS_ON(bits) unlikely(cu__bit_is_set(&cu__events_on, (bits)))
+#define EVENT_ON(name)  EVENTS_ON(EVENT_BIT(name))
+
+/* What is told, or noted to be told later, of one moment. */
+#define COPPER_EVENTS_OF_PARK                                                                      \
+    (EVENT_BIT(ACCOUNT) | EVENT_BIT(RUNNING) | EVENT_BIT(PARKED) | EVENT_BIT(WAITED))
+#define COPPER_EVENTS_OF_YIELD (EVENT_BIT(ACCOUNT) | EVENT_BIT(RUNNING) | EVENT_BIT(YIELDED))
+#define COPPER_EVENTS_OF_EXIT  (EVENT_BIT(ACCOUNT) | EVENT_BIT(EXITED))
+#define COPPER_EVENTS_OF_START (EVENT_BIT(RUNNING) | EVENT_BIT(CREATED))
+#define COPPER_EVENTS_OF_READY (EVENT_BIT(RUNNING) | EVENT_BIT(READY) | EVENT_BIT(WAITED))
+#define COPPER_EVENTS_OF_RUN   (EVENT_BIT(RUNNING) | EVENT_BIT(WAITED))
 
 #define COPPER_UNWRAP(...) __VA_ARGS__
 #define COPPER_EVENT_DECLARE(name, member, parameters, ...)                                        \
-    noinline void cu__emit_##member(COPPER_UNWRAP parameters);
+    noinline void cu__emit_##member(int64_t now, COPPER_UNWRAP parameters);
 COPPER_EVENTS(COPPER_EVENT_DECLARE)
 #undef COPPER_EVENT_DECLARE
 
 void cu__events_after_fork(void);
+/* Meanwhile nobody detaches, which looks at all workers. */
+void cu__events_hold(void);
+void cu__events_release(void);
+/* The runtime starts: what time means was decided (replay.h). */
+void cu__events_start(void);
+
+/* For g, which leaves p. The clock, where it was read, else 0: for cu__tell_run of who follows. */
+int64_t cu__tell_park(struct cu__p *p, struct cu__g *g);
+int64_t cu__tell_yield(struct cu__p *p, struct cu__g *g);
+int64_t cu__tell_exit(struct cu__p *p, struct cu__g *g);
+void cu__tell_park_lost(struct cu__g *g); /* it lost its P before */
+/* For g, which is about to run on p. now: 0: not read. */
+void cu__tell_run(struct cu__p *p, struct cu__g *g, int64_t now);
+/* For g, which is new, and about to become runnable. */
+void cu__tell_start(struct cu__g *g, cu_id parent);
+/* For g, which waits and is about to become runnable. */
+void cu__tell_ready(struct cu__g *g);
 
 /* While some tool wants RUNNING, each coroutine carries when it parked and became ready, and by
- * whom. What is left from before the tool was attached is told by the serial. */
-void cu__note_parked(struct cu__g *g);
-void cu__note_ready(struct cu__g *g, cu_id waker, bool was_parked);
-/* Tells of g, which is about to run on p. */
-void cu__tell_running(struct cu__p *p, struct cu__g *g);
+ * whom; while one wants WAITED, the same by ticks.h. What is left from before is told by a serial.
+ */
+void cu__note_ready(struct cu__g *g, cu_id waker, bool was_parked, int64_t now);
 /* Tells of the calling coroutine, which lost its P and got p without leaving its stack. */
 void cu__tell_resumed(struct cu__p *p, struct cu__g *g);
 

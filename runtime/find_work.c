@@ -146,7 +146,7 @@ static struct cu__g *steal_from(struct cu__p *p, struct cu__p *victim, struct se
     if (count) {
         bump(&p->counters.steals, count);
         if (EVENT_ON(STOLEN)) {
-            cu__emit_stolen((int)p->index, (int)victim->index, count);
+            cu__emit_stolen(cu_now(), (int)p->index, (int)victim->index, count);
         }
     }
     /* one that an inspector holds still is left to the inspector */

@@ -131,11 +131,8 @@ static inline cu_id make(struct cu__m *m, struct cu__p *p, const struct cu__spaw
     } else {
         add_relaxed(&cu__sched.foreign.created, 1);
     }
-    if (EVENT_ON(RUNNING)) {
-        cu__note_ready(g, parent_id, false);
-    }
-    if (EVENT_ON(CREATED)) {
-        cu__emit_created(id, parent_id, spawn->options->site);
+    if (EVENTS_ON(COPPER_EVENTS_OF_START)) {
+        cu__tell_start(g, parent_id);
     }
     store_release(&g->state, CU__G_RUNNABLE);
     cu__enqueue(g);

@@ -106,7 +106,8 @@ static noinline int lock_slowly(struct cu__mutex *mu, cu_ctx *ctx)
         }
     }
     if (EVENT_ON(CONTENDED)) {
-        cu__emit_contended(cu_self(), mu, cu_now() - since_ns);
+        int64_t now = cu_now();
+        cu__emit_contended(now, cu_self(), mu, now - since_ns);
     }
     return 0;
 }
@@ -162,7 +163,7 @@ static noinline void unlock_slowly(struct cu__mutex *mu)
     if (w) {
         cu__wake(w);
         if (EVENT_ON(RELEASED)) {
-            cu__emit_released(cu_self(), mu, waited_ns);
+            cu__emit_released(cu_now(), cu_self(), mu, waited_ns);
         }
     }
 }

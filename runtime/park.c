@@ -60,12 +60,8 @@ void cu__ready(struct cu__g *g)
     if (g->scope && cu__waits_for_others(&g->wait)) {
         cu__scope_busy(g);
     }
-    if (EVENT_ON(RUNNING)) {
-        cu__note_ready(g, cu_self(), true);
-    }
-    if (EVENT_ON(READY)) {
-        struct cu__g *self = cu__g_self();
-        cu__emit_ready(g->id, self ? self->id : 0);
+    if (EVENTS_ON(COPPER_EVENTS_OF_READY)) {
+        cu__tell_ready(g);
     }
     if (likely(cu__g_apply(&g->state, CU__G_WAKE))) {
         cu__enqueue(g);

@@ -100,7 +100,7 @@ static void let_go(struct cu__rwmutex *rw, struct let_in *l)
     if (l->chain.first) {
         cu__chain_wake(&l->chain);
         if (EVENT_ON(RELEASED)) {
-            cu__emit_released(cu_self(), rw, l->waited_ns);
+            cu__emit_released(cu_now(), cu_self(), rw, l->waited_ns);
         }
     }
 }
@@ -157,7 +157,8 @@ static int give_up(struct cu__rwmutex *rw, struct cu__lock *stripe, int error)
 static void tell_contended(struct cu__rwmutex *rw, int64_t since_ns)
 {
     if (EVENT_ON(CONTENDED)) {
-        cu__emit_contended(cu_self(), rw, cu_now() - since_ns);
+        int64_t now = cu_now();
+        cu__emit_contended(now, cu_self(), rw, now - since_ns);
     }
 }
 

@@ -201,62 +201,55 @@ struct cu__g *cu__pick(struct cu__p *p)
 }
 
 /* Time on a P, for the coroutine that stops and the one that starts. */
-noinline void cu__account(struct cu__p *p, struct cu__g *stops)
+noinline void cu__account(struct cu__p *p, struct cu__g *stops, int64_t now_ns)
 {
-    int64_t now_ns = cu_now();
     if (p->switched_ns) {
         bump(&stops->run_ns, now_ns - p->switched_ns);
     }
     p->switched_ns = now_ns;
 }
 
-/* g is about to run here: everything that must be true when its first instruction executes. */
-static inline void enter(struct cu__m *m, struct cu__g *g)
+/* g is about to run here: everything that must be true when its first instruction executes. now_ns:
+ * what leave() has read. */
+static inline void enter(struct cu__m *m, struct cu__g *g, int64_t now_ns)
 {
     struct cu__p *p = m->p;
     if (unlikely(g->stack == NULL)) {
         cu__stack_attach(p, g);
     }
-    store_relaxed(&g->since_ns, p->clock_ns);
     bump(&p->counters.switches, 1);
     cu__m_runs(m, g);
-    if (EVENT_ON(RUNNING)) {
-        cu__tell_running(p, g);
+    if (EVENTS_ON(COPPER_EVENTS_OF_RUN)) {
+        cu__tell_run(p, g, now_ns);
     }
+    store_relaxed(&g->since_ns, p->clock_ns);
 }
 
-/* The leaver's last words to tools and checkers. */
-static inline void leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
+/* The leaver's last words to tools and checkers. The clock, if it had to be read, else 0. */
+static inline int64_t leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
 {
     struct cu__p *p = m->p;
-    int index = (int)p->index;
-    if (EVENT_ON(ACCOUNT)) {
-        cu__account(p, g);
-    }
+    int64_t now_ns = 0;
     if (kind == COPPER_AFTER_YIELD) {
         store_relaxed(&g->since_ns, p->clock_ns);
-        if (EVENT_ON(RUNNING)) {
-            cu__note_ready(g, g->id, false);
-        }
-        if (EVENT_ON(YIELDED)) {
-            cu__emit_yielded(g->id, index);
+        if (EVENTS_ON(COPPER_EVENTS_OF_YIELD)) {
+            now_ns = cu__tell_yield(p, g);
         }
     } else if (kind == COPPER_AFTER_PARK) {
-        p->clock_ns = cu__now_coarse();
-        store_relaxed(&g->since_ns, p->clock_ns);
         bump(&p->counters.parks, 1);
-        if (EVENT_ON(RUNNING)) {
-            cu__note_parked(g);
+        if (EVENTS_ON(COPPER_EVENTS_OF_PARK)) {
+            now_ns = cu__tell_park(p, g);
+        } else {
+            p->clock_ns = cu__now_coarse();
+            store_relaxed(&g->since_ns, p->clock_ns);
         }
-        if (EVENT_ON(PARKED)) {
-            cu__emit_parked(g->id, index, g->wait.reason, g->wait.object, g->wait.deadline_ns);
-        }
-    } else if (EVENT_ON(EXITED)) {
-        cu__emit_exited(g->id, index);
+    } else if (EVENTS_ON(COPPER_EVENTS_OF_EXIT)) {
+        now_ns = cu__tell_exit(p, g);
     }
     if (unlikely(g->has_canary)) {
         cu__stack_check(g);
     }
+    return now_ns;
 }
 
 /* With nobody else near: is there a reason to leave the coroutine that yields? */
@@ -282,12 +275,12 @@ int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unl
     }
 
     /* leave: what becomes of us is done by who comes after us */
-    leave(m, self, kind);
+    int64_t now_ns = leave(m, self, kind);
     m->after = (struct cu__after){kind, self, unlock};
     self->saved_errno = *m->errno_address;
     struct cu__context *to = &m->context;
     if (next) {
-        enter(m, next);
+        enter(m, next, now_ns);
         to = &next->context;
     } else {
         cu__m_runs(m, NULL);
@@ -336,7 +329,7 @@ void cu__run(struct cu__m *m, struct cu__g *g)
 {
     m->p->clock_ns = cu__now_coarse();
     m->p->switched_ns = load_relaxed(&m->p->busy_since_ns);
-    enter(m, g);
+    enter(m, g, 0);
     cu__depart(&m->context, &g->context, false);
     cu__switch(&m->context.sp, g->context.sp);
 }

@@ -55,7 +55,7 @@ bool cu__work_waits(int64_t now_ns);
 /* sched.c: fires what is due in all heaps, and looks at the poller. Inside, with a P. */
 void cu__look_at_all_timers(void);
 /* sched.c: books the time on p up to now for the coroutine that stops. */
-void cu__account(struct cu__p *p, struct cu__g *stops);
+void cu__account(struct cu__p *p, struct cu__g *stops, int64_t now_ns);
 /* sched.c: cu__schedule for a coroutine whose P was lost. */
 int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock);
 

@@ -100,7 +100,8 @@ static noinline int acquire_slowly(struct cu__sem *sem, int64_t n, cu_ctx *ctx)
         return result;
     }
     if (EVENT_ON(CONTENDED)) {
-        cu__emit_contended(cu_self(), sem, cu_now() - asked.since_ns);
+        int64_t now = cu_now();
+        cu__emit_contended(now, cu_self(), sem, now - asked.since_ns);
     }
     return 0;
 }
@@ -163,7 +164,7 @@ static noinline void release_slowly(struct cu__sem *sem, int64_t n)
     if (chain.first) {
         cu__chain_wake(&chain);
         if (EVENT_ON(RELEASED)) {
-            cu__emit_released(cu_self(), sem, waited_ns);
+            cu__emit_released(cu_now(), cu_self(), sem, waited_ns);
         }
     }
 }

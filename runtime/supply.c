@@ -37,7 +37,7 @@ void cu__p_take(struct cu__m *m, struct cu__p *p)
     store_relaxed(&m->p, p);
     cu__sysmon_work();
     if (EVENT_ON(P_STARTED)) {
-        cu__emit_p_started((int)p->index, m->tid);
+        cu__emit_p_started(cu_now(), (int)p->index, m->tid);
     }
 }
 
@@ -220,7 +220,7 @@ bool cu__p_give(struct cu__m *m, bool rests)
     struct cu__p *p = m->p;
     struct cu__m *heir = NULL;
     if (p && EVENT_ON(P_STOPPED)) {
-        cu__emit_p_stopped((int)p->index);
+        cu__emit_p_stopped(cu_now(), (int)p->index);
     }
     lock_to_give(p);
     if (p) {

@@ -222,7 +222,7 @@ static void settle(struct cu__p *p, struct cu__m *m, cu_id g, enum cu_handoff_ca
     cu__p_stops(p, now_ns);
     p->handed_ns = now_ns;
     if (EVENT_ON(HANDOFF)) {
-        cu__emit_handoff((int)p->index, g, load_relaxed(&m->tid), cause);
+        cu__emit_handoff(cu_now(), (int)p->index, g, load_relaxed(&m->tid), cause);
     }
 }
 

@@ -180,6 +180,7 @@ struct cu__g {
     struct cu__timer timer;
     uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
     int64_t parked_ns, ready_ns;         /* owner; while a tool wants to know, see events.h */
+    int64_t parked_ticks, ready_ticks;   /* owner; the same */
     cu_id waker;                         /* owner; the same */
     uint32_t noted_serial;               /* owner; the same */
 };
@@ -230,7 +231,9 @@ struct cu__p {
     uint32_t index;            /* constant */
     uint32_t tick;             /* writer: owner; counts coroutines run */
     int64_t clock_ns;          /* owner: last reading, for states that need no exact time */
+    int64_t clock_ticks;       /* owner: when clock_ns was read, where ticks.h was read too */
     int64_t switched_ns;       /* owner: when the current G began to run, while somebody counts */
+    uint64_t draws;            /* owner: state of the generator of events.h */
     enum cu_ready_cause cause; /* owner: how the last picked G was found */
     uint64_t random;           /* any: atomic; owner, or who was it a moment ago */
     uint32_t is_picking;       /* writer: owner; read by who opens an inspection */
@@ -281,6 +284,7 @@ struct cu__m {
     bool must_end;              /* itself: a coroutine ended that had this thread to itself */
     struct cu__g *locked_g;     /* itself: the only one that it may run */
     uint32_t lock_depth;        /* itself */
+    uint32_t telling;           /* writer: itself; any: atomic; odd: inside hooks (hooks.c) */
     struct cu__p *next_p;       /* lock: sched.lock; the P that somebody hands over */
     struct cu__m *next;         /* lock: sched.lock; in a list of idle, waiting or unused ones */
     bool is_idle;               /* lock: sched.lock */

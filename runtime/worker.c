@@ -96,10 +96,10 @@ static void begin(struct cu__m *m)
     cu__m_set(m);
     cu__preempt_begin(m);
     if (EVENT_ON(WORKER_STARTED)) {
-        cu__emit_worker_started(m->tid);
+        cu__emit_worker_started(cu_now(), m->tid);
     }
     if (m->p && EVENT_ON(P_STARTED)) {
-        cu__emit_p_started((int)m->p->index, m->tid);
+        cu__emit_p_started(cu_now(), (int)m->p->index, m->tid);
     }
 }
 
@@ -108,7 +108,7 @@ static void end(struct cu__m *m)
 {
     struct cu__sched *s = &cu__sched;
     if (EVENT_ON(WORKER_STOPPED)) {
-        cu__emit_worker_stopped(m->tid);
+        cu__emit_worker_stopped(cu_now(), m->tid);
     }
     cu__m_set(NULL);
     cu__preempt_end(m);
@@ -230,7 +230,8 @@ static int start_threads(struct cu__sched *s)
     }
     started -= error != 0;
     pthread_attr_destroy(&attr);
-    s->ms_used = s->threads = started;
+    s->threads = started;
+    store_release(&s->ms_used, started); /* before any of them tells tools of something */
     if (!error) {
         error = -cu__sysmon_start();
     }
@@ -262,6 +263,7 @@ static int prepare(struct cu__sched *s)
     }
     cu__registry_limit(cu__config_coroutines());
     cu__claims_prepare();
+    cu__events_start();
     return 0;
 }
 
@@ -316,8 +318,11 @@ static noinline int start_slowly(void)
     }
     if (error) {
         cu__procs_discard();
+        cu__events_hold();
+        store_relaxed(&s->ms_used, 0);
         free(s->ms);
         s->ms = NULL;
+        cu__events_release();
         cu__procs_unlock();
         goto out;
     }

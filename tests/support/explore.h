@@ -151,13 +151,13 @@ int64_t cu_now(void)
 }
 
 uint32_t cu__events_on;
-void cu__emit_contended(cu_id g, const void *object, int64_t waited_ns)
+void cu__emit_contended(int64_t now, cu_id g, const void *object, int64_t waited_ns)
 {
-    (void)g, (void)object, (void)waited_ns;
+    (void)now, (void)g, (void)object, (void)waited_ns;
 }
-void cu__emit_released(cu_id g, const void *object, int64_t waited_ns)
+void cu__emit_released(int64_t now, cu_id g, const void *object, int64_t waited_ns)
 {
-    (void)g, (void)object, (void)waited_ns;
+    (void)now, (void)g, (void)object, (void)waited_ns;
 }
 void cu__misuse(const char *format, ...)
 {

@@ -219,6 +219,144 @@ COROUTINE_TEST(detach_waits_for_events)
     return 0;
 }
 
+/* ---- waits ---- */
+
+struct waits {
+    int64_t begun, told, wrong;      /* for some reasons; atomic */
+    int64_t stands_ns;               /* what those that were told stand for; atomic */
+    enum cu_wait_reason first, last; /* these reasons */
+};
+
+static bool is_counted(const struct waits *w, enum cu_wait_reason reason)
+{
+    return reason >= w->first && reason <= w->last;
+}
+
+static void wait_begins(void *tool, int64_t now, cu_id g, int p, enum cu_wait_reason reason,
+                        const void *object, int64_t deadline_ns)
+{
+    struct waits *w = tool;
+    (void)now, (void)g, (void)p, (void)object, (void)deadline_ns;
+    __atomic_fetch_add(&w->begun, is_counted(w, reason), __ATOMIC_RELAXED);
+}
+
+static void waited(void *tool, int64_t now, const struct cu_resume *r, int64_t waited_ns,
+                   int64_t rate_ns)
+{
+    struct waits *w = tool;
+    if (!is_counted(w, r->reason)) {
+        return;
+    }
+    bool is_right = waited_ns > 0 && r->ready_ns <= now && r->regs.pc != 0 &&
+                    r->ready_ns - r->parked_ns == waited_ns;
+    __atomic_fetch_add(&w->told, 1, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&w->wrong, !is_right, __ATOMIC_RELAXED);
+    __atomic_fetch_add(&w->stands_ns, waited_ns < rate_ns ? rate_ns : waited_ns, __ATOMIC_RELAXED);
+}
+
+static const struct cu_hooks waits_table = {.version = COPPER_HOOKS_VERSION,
+                                            .size = sizeof(struct cu_hooks),
+                                            .parked = wait_begins,
+                                            .waited = waited,
+                                            .options = COPPER_HOOKS_NO_CPU_TIME};
+
+static cu_chan *there, *back;
+
+static void echo(void *unused)
+{
+    int64_t v;
+    (void)unused;
+    while (cu_recv(there, &v) == 0) {
+        cu_send(back, &v);
+    }
+}
+
+/* A round trip each; meanwhile other tables come and go, while the echo waits and while not. */
+static bool make_trips(int n, struct log *others, struct waits *more)
+{
+    bool is_right = true;
+    for (int64_t i = 0, v; i < n; i++) {
+        if (i % 4 == 0) {
+            is_right &= cu_hooks_attach(&table, others) == 0;
+        }
+        cu_send(there, &i);
+        if (i % 4 == 1) {
+            is_right &= cu_hooks_attach(&waits_table, more) == 0;
+        }
+        cu_recv(back, &v);
+        if (i % 4 == 2) {
+            is_right &= cu_hooks_detach(&table, others) == 0;
+        } else if (i % 4 == 3) {
+            is_right &= cu_hooks_detach(&waits_table, more) == 0;
+        }
+    }
+    return is_right;
+}
+
+COROUTINE_TEST(waits_are_told_once_whoever_comes_and_goes)
+{
+    struct waits all = {.first = COPPER_WAIT_CHAN_RECV, .last = COPPER_WAIT_CHAN_SEND}, more = all;
+    struct log others = {0};
+    there = cu_chan_new(sizeof(int64_t), 0);
+    back = cu_chan_new(sizeof(int64_t), 0);
+    expect(cu_hooks_attach(&waits_table, &all) == 0);
+    cu_go(echo, NULL);
+    bool is_right = make_trips(2000, &others, &more);
+    cu_chan_close(there);
+    expect(cu_quiesce(0, 5 * COPPER_SEC) == 0);
+    expect(cu_hooks_detach(&waits_table, &all) == 0);
+    cu_chan_unref(there);
+    cu_chan_unref(back);
+    expect(is_right && all.begun > 1000 && all.told == all.begun && all.wrong == 0);
+    expect(more.told > 0 && more.told < all.told && others.running > 0 && others.unknown == 0);
+    return 0;
+}
+
+static void sleep_often(void *unused)
+{
+    (void)unused;
+    for (int i = 0; i < 200; i++) {
+        cu_sleep(200 * COPPER_US);
+    }
+}
+
+/* What is told of short waits stands for all of them: within six deviations. */
+COROUTINE_TEST(short_waits_are_told_in_proportion)
+{
+    struct waits all = {.first = COPPER_WAIT_SLEEP, .last = COPPER_WAIT_SLEEP}, some = all;
+    cu_wg wg = {0};
+    expect(cu_hooks_attach(&waits_table, &all) == 0 && cu_hooks_attach(&waits_table, &some) == 0);
+    expect(cu_hooks_wait_rate(&waits_table, &some, 2 * COPPER_MS) == 0);
+    expect(cu_hooks_wait_rate(&waits_table, &wg, 1) == -ENOENT);
+    expect(cu_hooks_wait_rate(&waits_table, &some, -1) == -EINVAL);
+    for (int i = 0; i < 20; i++) {
+        cu_wg_go(&wg, sleep_often, NULL);
+    }
+    cu_wg_wait(&wg);
+    expect(cu_hooks_detach(&waits_table, &some) == 0 && cu_hooks_detach(&waits_table, &all) == 0);
+    expect(all.begun == 4000 && all.told == 4000 && all.wrong == 0 && some.wrong == 0);
+    expect(some.told < all.told);
+    double ratio = (double)some.stands_ns / (double)all.stands_ns;
+    expect(ratio > 0.7 && ratio < 1.3);
+    return 0;
+}
+
+COROUTINE_TEST(time_is_not_counted_for_who_does_without)
+{
+    int64_t before = -1, after = -1;
+    struct waits w = {.first = COPPER_WAIT_SLEEP, .last = COPPER_WAIT_SLEEP};
+    expect(cu_hooks_attach(&waits_table, &w) == 0);
+    cu_inspect_each(find_self_cpu, &before);
+    cu_sleep(COPPER_MS);
+    for (spin_end_ns = cu_now() + COPPER_MS; cu_now() < spin_end_ns;) {
+    }
+    cu_sleep(COPPER_MS);
+    cu_inspect_each(find_self_cpu, &after);
+    expect(cu_hooks_detach(&waits_table, &w) == 0);
+    expect(before == after && w.told == 2);
+    return 0;
+}
+
 static void reasons_have_texts(void **state)
 {
     (void)state;
@@ -231,10 +369,15 @@ static void reasons_have_texts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(events_arrive),      cmocka_unit_test(time_is_counted_while_attached),
-        cmocka_unit_test(refusals),           cmocka_unit_test(detach_waits_for_events),
+        cmocka_unit_test(events_arrive),
+        cmocka_unit_test(time_is_counted_while_attached),
+        cmocka_unit_test(refusals),
+        cmocka_unit_test(detach_waits_for_events),
         cmocka_unit_test(reasons_have_texts),
         cmocka_unit_test(older_tables_are_shorter),
+        cmocka_unit_test(waits_are_told_once_whoever_comes_and_goes),
+        cmocka_unit_test(short_waits_are_told_in_proportion),
+        cmocka_unit_test(time_is_not_counted_for_who_does_without),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

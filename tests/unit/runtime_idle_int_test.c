@@ -188,8 +188,8 @@ void cu__netpoll_break(void)
 {
 }
 #define EMITTER(NAME, name, parameters, ...)                                                       \
-    void cu__emit_##name parameters;                                                               \
-    void cu__emit_##name parameters                                                                \
+    void cu__emit_##name(int64_t now, COPPER_UNWRAP parameters);                                   \
+    void cu__emit_##name(int64_t now, COPPER_UNWRAP parameters)                                    \
     {                                                                                              \
         abort();                                                                                   \
     }

@@ -24,7 +24,7 @@ extern "C" {
 struct cu_labels;
 
 #define COPPER_HOOKS_VERSION   2u
-#define COPPER_HOOK_TABLES_MAX 8
+#define COPPER_HOOK_TABLES_MAX 16
 
 /* Why a coroutine waits: enum suffix, text as shown in dumps, profiles and leak reports. One list,
  * never reused; Go's words where Go has them. */
@@ -123,8 +123,8 @@ struct cu_resume {
 };
 
 /* Any member may be NULL. g is the coroutine's id, p the P's index, now a cu_now() value.
- * by: the coroutine that caused it, 0 for a plain thread or the scheduler. p of parked and exited is
- * -1 where the coroutine did so without one, having lost it.
+ * by: the coroutine that caused it, 0 for a plain thread or the scheduler. p of parked and exited
+ * is -1 where the coroutine did so without one, having lost it.
  *
  * On which stack: created, ready and released run on the stack of who causes them; parked, yielded,
  * exited, syscall_begin, syscall_end, preempted and contended on that of g itself; running on that
@@ -160,13 +160,27 @@ struct cu_hooks {
     void (*worker_stopped)(void *tool, int64_t now, int32_t tid);
     void (*p_started)(void *tool, int64_t now, int p, int32_t tid);
     void (*p_stopped)(void *tool, int64_t now, int p);
+    /* A wait is over: resume is about to run (its waker is not told here), having waited for
+     * waited_ns from when it stopped until it became ready. Of waits shorter than rate_ns, which
+     * cu_hooks_wait_rate set, only some are told, each with the probability waited_ns / rate_ns: so
+     * it stands for rate_ns of waiting. Cheap where `running` is not: what is not told costs two
+     * readings of the processor's counter. */
+    void (*waited)(void *tool, int64_t now, const struct cu_resume *resume, int64_t waited_ns,
+                   int64_t rate_ns);
+    uint64_t options; /* of COPPER_HOOKS_... */
 };
+
+/* cu_g_info.cpu_ns need not count for this tool: saves a reading of the clock at each switch. */
+#define COPPER_HOOKS_NO_CPU_TIME UINT64_C(1)
 
 /* Attaches. The table is not copied: it must live until detached. 0; -EINVAL (version or size; a
  * smaller size is a table of an older header, whose missing members are NULL);
  * -ENOSPC over COPPER_HOOK_TABLES_MAX. From any thread or coroutine, before the runtime starts too.
  */
 int cu_hooks_attach(const struct cu_hooks *hooks, void *tool);
+/* From which length on every wait is told to `waited` of an attached table; at first 0: all are,
+ * but those that took no time at all. 0, -ENOENT, -EINVAL (negative). */
+int cu_hooks_wait_rate(const struct cu_hooks *hooks, void *tool, int64_t rate_ns);
 /* Detaches and waits out a grace period. Not from within a hook. 0, -ENOENT. */
 int cu_hooks_detach(const struct cu_hooks *hooks, void *tool);
 

@@ -96,8 +96,9 @@ struct cu_g_info {
     void (*entry)(void *);      /* the function that was spawned */
     const struct cu_labels *labels;
     uint64_t scope;     /* see cu_scope_enter; 0: none */
-    int64_t cpu_ns;     /* time on a P to its last switch, counted while any tool is
-                           attached through hooks.h: a clock reading at each switch is
+    int64_t cpu_ns;     /* time on a P to its last switch, counted while a tool is
+                           attached through hooks.h that does not do without
+                           (COPPER_HOOKS_NO_CPU_TIME): a clock reading at each switch is
                            worth more than the switch */
     int64_t created_ns; /* as of the kernel tick before */
     bool is_daemon;
