@@ -357,6 +357,48 @@ COROUTINE_TEST(time_is_not_counted_for_who_does_without)
     return 0;
 }
 
+/* How many hooks began and ended; hooks that take their time. */
+struct slow {
+    int64_t begun, ended;
+};
+
+static void yielded_slowly(void *tool, int64_t now, cu_id g, int p)
+{
+    struct slow *slow = tool;
+    (void)g, (void)p;
+    __atomic_fetch_add(&slow->begun, 1, __ATOMIC_RELAXED);
+    while (cu_now() < now + 20 * COPPER_US) {
+    }
+    __atomic_fetch_add(&slow->ended, 1, __ATOMIC_RELAXED);
+}
+
+/* From a plain thread, so that each P may be in a hook just then. */
+static void detach_waits_for_slow_hooks(void **state)
+{
+    static const struct cu_hooks slow_table = {.version = COPPER_HOOKS_VERSION,
+                                               .size = sizeof(struct cu_hooks),
+                                               .yielded = yielded_slowly};
+    int stop = 0;
+    int64_t begun = 0;
+    (void)state;
+    for (int i = 0; i < 4; i++) {
+        assert_true(cu_go(yield_often, &stop) > 0);
+    }
+    for (int i = 0; i < 300; i++) {
+        struct slow slow = {0};
+        assert_int_equal(cu_hooks_attach(&slow_table, &slow), 0);
+        for (int64_t end = cu_now() + 100 * COPPER_US; cu_now() < end;) {
+        }
+        assert_int_equal(cu_hooks_detach(&slow_table, &slow), 0);
+        int64_t now_begun = __atomic_load_n(&slow.begun, __ATOMIC_RELAXED);
+        assert_int_equal(__atomic_load_n(&slow.ended, __ATOMIC_RELAXED), now_begun);
+        begun += now_begun;
+    }
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    assert_int_equal(cu_quiesce(0, 5 * COPPER_SEC), 0);
+    assert_true(begun > 0);
+}
+
 static void reasons_have_texts(void **state)
 {
     (void)state;
@@ -373,6 +415,7 @@ int main(void)
         cmocka_unit_test(time_is_counted_while_attached),
         cmocka_unit_test(refusals),
         cmocka_unit_test(detach_waits_for_events),
+        cmocka_unit_test(detach_waits_for_slow_hooks),
         cmocka_unit_test(reasons_have_texts),
         cmocka_unit_test(older_tables_are_shorter),
         cmocka_unit_test(waits_are_told_once_whoever_comes_and_goes),
