@@ -42,9 +42,9 @@ static uint64_t hash_frames(const cu_frame *frames, unsigned n)
 }
 
 /* The stream's number for a stack; defines it where it is not known. 0: no room. */
-static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w, int64_t now)
+static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w, uint64_t hash,
+                             int64_t now)
 {
-    uint64_t hash = hash_frames(w->frames, w->n);
     uint32_t at = (uint32_t)hash & (COPPER_TRACE_STACK_CACHE - 1);
     if (s->known[at] == hash) {
         return (uint16_t)(at + 1);
@@ -64,13 +64,44 @@ static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w
     return (uint16_t)(at + 1);
 }
 
+static struct cu__trace_memo *memo_at(struct cu__trace_stream *s, uint64_t sp)
+{
+    return &s->memos[(sp >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 58 & (COPPER_TRACE_MEMOS - 1)];
+}
+
+static bool is_same(const struct cu__trace_stream *s, const struct cu__trace_memo *memo,
+                    const struct cu_walk *w)
+{
+    return memo->number && s->known[memo->number - 1] == memo->hash &&
+           cu_walk_memo_holds_sig(&memo->walk, w);
+}
+
+/* Walks, and remembers the way if this stack was the last one here too. */
+static __attribute__((noinline)) uint16_t walk_anew(struct cu__trace_stream *s, struct cu_walk *w,
+                                                    struct cu__trace_memo *memo, int64_t now)
+{
+    cu_frame frames[COPPER_TRACE_DEPTH];
+    const struct cu_walk start = *w;
+    w->frames = frames;
+    w->max = COPPER_TRACE_DEPTH;
+    cu_stack_walk_sig(w);
+    if (w->n == 0) {
+        return 0;
+    }
+    uint64_t hash = hash_frames(frames, w->n);
+    uint16_t number = number_stack(s, w, hash, now);
+    bool is_again = memo->hash == hash && w->end == COPPER_WALK_ROOT;
+    memo->hash = hash;
+    memo->number = is_again && cu_walk_memo_fill_sig(&memo->walk, &start) ? number : 0;
+    return number;
+}
+
 /* The stack of the calling coroutine from here on; 0 on the stacks of threads, whose bounds are
  * not known. Our own frames are dropped when it is named. */
 static __attribute__((noinline)) uint16_t walk_here(struct cu__trace_stream *s, int64_t now)
 {
-    cu_frame frames[COPPER_TRACE_DEPTH];
     struct cu_here here;
-    struct cu_walk w = {.frames = frames, .max = COPPER_TRACE_DEPTH};
+    struct cu_walk w = {.n = 0};
     cu_inspect_here(&here);
     cu__regs_here((uint64_t *)&w.regs);
     if (here.kind != COPPER_HERE_COROUTINE || w.regs.sp < here.stack_lo ||
@@ -79,8 +110,8 @@ static __attribute__((noinline)) uint16_t walk_here(struct cu__trace_stream *s, 
     }
     w.lo = w.regs.sp;
     w.hi = here.stack_hi;
-    cu_stack_walk_sig(&w);
-    return w.n ? number_stack(s, &w, now) : 0;
+    struct cu__trace_memo *memo = memo_at(s, w.regs.sp);
+    return is_same(s, memo, &w) ? memo->number : walk_anew(s, &w, memo, now);
 }
 
 /* What walks cost is measured on some: a trace has no rate to lower, but says what it takes. */

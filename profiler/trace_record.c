@@ -316,5 +316,6 @@ void cu__trace_stream_free(struct cu__trace_cursor *c, struct cu__trace_stream *
     atomic_store(&s->lost, 0);
     memset(s->known, 0, sizeof(s->known));
     memset(s->labelled, 0, sizeof(s->labelled));
+    memset(s->memos, 0, sizeof(s->memos));
     atomic_store(&s->state, COPPER_STREAM_FREE);
 }

@@ -89,6 +89,14 @@ struct cu__trace_chunk {
     unsigned char data[COPPER_TRACE_CHUNK_BYTES - 8];
 };
 
+/* Where the way of a stack is remembered from when it was met for the second time in a row. */
+struct cu__trace_memo {
+    uint64_t hash;   /* of the stack that was last here; 0: none */
+    uint16_t number; /* its number in the stream, while known[number - 1] is hash */
+    struct cu_walk_memo walk;
+};
+#define COPPER_TRACE_MEMOS 64u /* a power of two */
+
 enum { COPPER_STREAM_FREE, COPPER_STREAM_LIVE };
 
 struct cu__trace_stream {
@@ -102,7 +110,8 @@ struct cu__trace_stream {
     struct {
         int64_t g;
         const void *labels;
-    } labelled[64]; /* its thread: what was told of whom last */
+    } labelled[64];                                  /* its thread: what was told of whom last */
+    struct cu__trace_memo memos[COPPER_TRACE_MEMOS]; /* its thread: by where stacks end */
 };
 
 /* How much memory records may take, from COPPER_TRACE_BUFFER; before the first start. False: too

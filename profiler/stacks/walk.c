@@ -202,6 +202,80 @@ READS_STACKS static bool walk_quick_sig(struct cu_walk *w, const struct cu__stac
     return true;
 }
 
+/* ---- memos ----------------------------------------------------------------------------------- */
+
+/* Why a memo that holds is certain: the rule at each pc is known, and for images that stay it never
+ * changes. The first pc is the same, so where its caller's address lies is the same place, counted
+ * from sp or from bp; the word there is the same, so the second pc is; and so on. Where a rule
+ * counts from bp, the word that bp was restored from is one of those that must be the same. */
+
+READS_STACKS static bool note_word_sig(struct cu_walk_memo *memo, const struct cu_walk *w,
+                                       uint64_t at, bool is_relative)
+{
+    uint64_t sp = w->regs.sp, word = *(const uint64_t *)at;
+    if (memo->n == COPPER_WALK_MEMO_MAX || (at - sp) / 8 > UINT16_MAX)
+        return false;
+    memo->at[memo->n] = (uint16_t)((at - sp) / 8);
+    memo->words[memo->n] = is_relative ? word - sp : word;
+    memo->relative |= (uint32_t)is_relative << memo->n;
+    memo->n++;
+    return true;
+}
+
+/* Where bp comes from now: a place in the stack, 0: the register. */
+static bool note_bp_sig(struct cu_walk_memo *memo, const struct cu_walk *w, uint64_t bp_at)
+{
+    if (bp_at)
+        return note_word_sig(memo, w, bp_at, true);
+    memo->needs_bp = true;
+    return true;
+}
+
+READS_STACKS bool cu_walk_memo_fill_sig(struct cu_walk_memo *memo, const struct cu_walk *w)
+{
+    uint64_t sp = w->regs.sp, bp = w->regs.bp, key = w->regs.pc - w->is_call_site, bp_at = 0;
+    *memo = (struct cu_walk_memo){.bp = bp - sp, .is_call_site = w->is_call_site};
+    if (sp < w->lo || (sp & 7))
+        return false;
+    for (;;) {
+        uint64_t word = atomic_load_explicit(&cache[cache_index_sig(key)], memory_order_relaxed);
+        if (word >> TAG_SHIFT != key >> CACHE_BITS)
+            return false;
+        uint64_t cfa_off = (word >> CFA_SHIFT & CFA_MAX) * 8, bp_off = (word & BP_MASK) * 8;
+        if (cfa_off == CFA_ROOT)
+            break;
+        if ((word & BASE_BP) && !note_bp_sig(memo, w, bp_at))
+            return false;
+        uint64_t cfa = (word & BASE_BP ? bp : sp) + cfa_off;
+        if (cfa <= sp || cfa > w->hi || (cfa & 7) || (bp_off && cfa - bp_off < sp) ||
+            !note_word_sig(memo, w, cfa - 8, false))
+            return false;
+        if (bp_off) {
+            bp_at = cfa - bp_off;
+            bp = *(const uint64_t *)bp_at;
+        }
+        key = *(const uint64_t *)(cfa - 8) - 1;
+        sp = cfa;
+    }
+    memo->pc = w->regs.pc;
+    return true;
+}
+
+READS_STACKS bool cu_walk_memo_holds_sig(const struct cu_walk_memo *memo, const struct cu_walk *w)
+{
+    const uint64_t sp = w->regs.sp;
+    if (memo->pc != w->regs.pc || memo->pc == 0 || memo->is_call_site != w->is_call_site ||
+        (memo->needs_bp && memo->bp != w->regs.bp - sp) || sp < w->lo || sp > w->hi || (sp & 7))
+        return false;
+    const uint64_t *stack = (const uint64_t *)sp, nwords = (w->hi - sp) / 8;
+    for (uint32_t i = 0; i < memo->n; i++) {
+        uint64_t expected = memo->words[i] + (memo->relative >> i & 1 ? sp : 0);
+        if (memo->at[i] >= nwords || stack[memo->at[i]] != expected)
+            return false;
+    }
+    return true;
+}
+
 /* ---- the full walker ------------------------------------------------------------------------- */
 
 struct full {

@@ -30,7 +30,7 @@ extern "C" {
 #define COPPER_STACK_DEPTH_MAX 512 /* frames in one stack */
 
 typedef uint64_t cu_frame;
-#define COPPER_FRAME_PC(frame)     ((uint64_t)(frame) & 0xffffffffffffu)
+#define COPPER_FRAME_PC(frame)     ((uint64_t)(frame)&0xffffffffffffu)
 #define COPPER_FRAME_MODULE(frame) ((uint32_t)((uint64_t)(frame) >> 48))
 
 /* Registers that unwinding needs. Same order as struct cu_saved_regs of copper/inspect.h. */
@@ -69,13 +69,31 @@ void cu_regs_from_context_sig(struct cu_regs *out, const void *context);
 /* Walks. Async-signal-safe; about 2 to 8 ns a frame with warm tables. */
 void cu_stack_walk_sig(struct cu_walk *w);
 
+/* What a walk found its way by: for who walks the same stacks again and again, and needs not the
+ * frames but that they are the same. It may be kept for as long as the process lives. */
+#define COPPER_WALK_MEMO_MAX 24 /* words; deeper stacks have no memo */
+struct cu_walk_memo {
+    uint64_t pc;       /* where it began; 0: this is none */
+    uint64_t bp;       /* less sp; where the way depends on it */
+    uint32_t n;        /* words of the stack that lead the way */
+    uint32_t relative; /* bit i: word i is an address in the stack, kept less sp */
+    bool needs_bp, is_call_site;
+    uint16_t at[COPPER_WALK_MEMO_MAX]; /* where, from sp on, in words */
+    uint64_t words[COPPER_WALK_MEMO_MAX];
+};
+/* Fills memo for a walk that would begin as w says and end in ROOT. False: not for this stack. w is
+ * left as it is. Async-signal-safe, as the next. */
+bool cu_walk_memo_fill_sig(struct cu_walk_memo *memo, const struct cu_walk *w);
+/* Would a walk that begins as w says find the same frames? True is certain. About 1 ns a frame. */
+bool cu_walk_memo_holds_sig(const struct cu_walk_memo *memo, const struct cu_walk *w);
+
 /* A number that changes whenever a module may have gone. Records carry it. */
 uint32_t cu_modules_epoch_sig(void);
 
 /* The mapping [lo, hi) that holds address, by the kernel: what a walk of a stack of unknown origin
- * may read as long as that stack is in use. False: none, or /proc is not there. System calls only: a
- * microsecond or two, up to a millisecond where the kernel has no PROCMAP_QUERY (before Linux 6.11).
- * Changes errno. */
+ * may read as long as that stack is in use. False: none, or /proc is not there. System calls only:
+ * a microsecond or two, up to a millisecond where the kernel has no PROCMAP_QUERY (before
+ * Linux 6.11). Changes errno. */
 bool cu_mapping_at_sig(uint64_t address, uint64_t *lo, uint64_t *hi);
 
 /* ---- ordinary half ------------------------------------------------------------------------- */
@@ -127,8 +145,8 @@ struct cu_symbol_line {
 struct cu_symbol {
     const struct cu_symbol_line *lines; /* innermost inlined function first, at least one */
     size_t nlines;
-    uint64_t start;  /* address of the physical function's first byte, 0: unknown */
-    bool is_named;   /* false: lines[0].function is "module+0xoffset" */
+    uint64_t start; /* address of the physical function's first byte, 0: unknown */
+    bool is_named;  /* false: lines[0].function is "module+0xoffset" */
 };
 /* Never fails: where no symbol covers the pc the name is "module+0xoffset". */
 void cu_symbolize(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *out);
