@@ -22,10 +22,11 @@
 #define COPPER_WIRE_TEXT_MAX     1024u
 #define COPPER_WIRE_FRAMES_MAX   128u
 #define COPPER_WIRE_NO_THREAD    UINT64_MAX
-/* Units of time a second. A power of two below nanoseconds keeps files small; it divides 10^9, so
- * that a reader's sums are exact. */
-#define COPPER_WIRE_FREQUENCY 15625000u
-#define COPPER_WIRE_UNIT_NS   64u
+/* Units of time a second. A power of two of nanoseconds keeps files small; it divides 10^9, so that
+ * a reader's sums are exact. Short enough that a coroutine that wakes another and stops does so at
+ * two times: that takes a reading of the clock, some 20 ns. */
+#define COPPER_WIRE_FREQUENCY 62500000u
+#define COPPER_WIRE_UNIT_NS   16u
 
 enum cu__wire_type {
     COPPER_WIRE_BATCH = 1,

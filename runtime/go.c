@@ -109,7 +109,8 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
 }
 
 /* p is m's, or NULL: on a plain thread, or because it was lost. */
-static inline cu_id make(struct cu__m *m, struct cu__p *p, const struct cu__spawn *spawn)
+__attribute__((always_inline)) static inline cu_id make(struct cu__m *m, struct cu__p *p,
+                                                        const struct cu__spawn *spawn)
 {
     int error = cu__stack_reserve(p, spawn->stack_class);
     if (unlikely(error)) {

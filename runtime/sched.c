@@ -211,7 +211,8 @@ noinline void cu__account(struct cu__p *p, struct cu__g *stops, int64_t now_ns)
 
 /* g is about to run here: everything that must be true when its first instruction executes. now_ns:
  * what leave() has read. */
-static inline void enter(struct cu__m *m, struct cu__g *g, int64_t now_ns)
+__attribute__((always_inline)) static inline void enter(struct cu__m *m, struct cu__g *g,
+                                                        int64_t now_ns)
 {
     struct cu__p *p = m->p;
     if (unlikely(g->stack == NULL)) {
@@ -226,7 +227,8 @@ static inline void enter(struct cu__m *m, struct cu__g *g, int64_t now_ns)
 }
 
 /* The leaver's last words to tools and checkers. The clock, if it had to be read, else 0. */
-static inline int64_t leave(struct cu__m *m, struct cu__g *g, enum cu__after_kind kind)
+__attribute__((always_inline)) static inline int64_t leave(struct cu__m *m, struct cu__g *g,
+                                                           enum cu__after_kind kind)
 {
     struct cu__p *p = m->p;
     int64_t now_ns = 0;

@@ -10,7 +10,7 @@ import re
 from http_support import Server
 from trace_judge import check, finish, judge, new_folder, program, require_go
 
-UNIT_NS = 64  # of the recorder's times; go's reader tells equal ones apart by some ns
+UNIT_NS = 16  # of the recorder's times; go's reader tells equal ones apart by some ns
 
 
 def strict_json(body, what):
@@ -61,7 +61,9 @@ class Perfetto:
 
     def check_flows(self):
         begun, ended = {}, set()
-        stints = {tid: [s for s in track if s[2]["name"] != "call"] for tid, track in self.tracks.items()}
+        # what stopped just when the trace began has no length, and goes before who follows it then
+        stints = {tid: sorted((s for s in track if s[2]["name"] != "call"), key=lambda s: s[:2])
+                  for tid, track in self.tracks.items()}
         begins = {tid: [s[0] for s in track] for tid, track in stints.items()}
         slices = {(tid, begin) for tid, track in self.tracks.items() for begin, _, _ in track}
         for event in self.by_phase["s"]:
