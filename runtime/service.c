@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "types.h"
+#include "watch.h"
 
 #define SERVICES_MAX 128
 
@@ -78,6 +79,7 @@ bool cu_service_thread_is(int32_t tid)
 void cu__thread_blocks(void)
 {
     add_seq(&blocked, 1);
+    cu__watch_idle();
 }
 
 void cu__thread_is_woken(void)

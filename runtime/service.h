@@ -9,7 +9,8 @@
 
 /* Plain threads that wait in one of our calls, for good unless woken by us. The waiting thread says
  * so after it can be found by a waker; the waker takes it back, and not the thread itself, so that
- * no thread that can already go on is counted. */
+ * no thread that can already go on is counted. Asks for a look at whether anybody can: it may have
+ * been the last. */
 void cu__thread_blocks(void);
 void cu__thread_is_woken(void);
 int32_t cu__threads_blocked(void);

@@ -61,6 +61,19 @@ static int dead_without_coroutines(void)
     return 0;
 }
 
+/* The thread waits when all others have been idle, and looked at, for a while. */
+static int dead_late(void)
+{
+    cu_wg wg = {0};
+    cu_wg_go(&wg, receive, NULL);
+    cu_chan_close(gate);
+    cu_wg_wait(&wg);
+    usleep(300000);
+    cu_wg_add(&wg, 1);
+    cu_wg_wait(&wg);
+    return 0;
+}
+
 static void *sleep_a_little(void *arg)
 {
     usleep(*(unsigned *)arg);
@@ -504,6 +517,7 @@ static const struct test_case cases[] = {
     {"dead", dead},
     {"dead_thread", dead_thread},
     {"dead_without_coroutines", dead_without_coroutines},
+    {"dead_late", dead_late},
     {"dead_when_thread_ends", dead_when_thread_ends},
     {"dead_beside_service", dead_beside_service},
     {"alive_by_thread", alive_by_thread},

@@ -22,6 +22,7 @@ CASES = {
     "dead_thread": (2, DEAD + ".*made by main", {}, ""),
     "dead_without_coroutines": (2, r"\Afatal error: all coroutines are asleep - deadlock!\n\n"
                                 r"no coroutine is left; threads of the program wait", {}, ""),
+    "dead_late": (2, r"no coroutine is left; threads of the program wait", {}, ""),
     "dead_when_thread_ends": (2, DEAD, {}, ""),
     "dead_beside_service": (2, DEAD, {}, ""),
     "alive_by_thread": (0, NOTHING, {}, ""),
@@ -61,8 +62,8 @@ SPECIAL = ["report_hangs", "off_hangs", "dump_quit", "bad_values"]
 # clang's thread sanitizer has a thread of its own, which might wake somebody for all we know, and
 # delivers a signal only when the main thread makes a call that it knows
 NOT_UNDER = {"thread": {"alive_by_signal", "dump_quit",
-                        "dead", "dead_thread", "dead_without_coroutines", "dead_when_thread_ends",
-                        "dead_beside_service", "report_hangs", "bad_values"}}
+                        "dead", "dead_thread", "dead_without_coroutines", "dead_late",
+                        "dead_when_thread_ends", "dead_beside_service", "report_hangs", "bad_values"}}
 
 
 def run(program, case, environment, timeout=50):
