@@ -64,21 +64,29 @@ static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w
     return (uint16_t)(at + 1);
 }
 
-static struct cu__trace_memo *memo_at(struct cu__trace_stream *s, uint64_t sp)
+static struct cu__trace_memos *memos_at(struct cu__trace_stream *s, uint64_t sp)
 {
     return &s->memos[(sp >> 4) * UINT64_C(0x9e3779b97f4a7c15) >> 58 & (COPPER_TRACE_MEMOS - 1)];
 }
 
-static bool is_same(const struct cu__trace_stream *s, const struct cu__trace_memo *memo,
-                    const struct cu_walk *w)
+/* The number of the stack, by a memo of it; 0: there is none. */
+static inline uint16_t recall(const struct cu__trace_stream *s, struct cu__trace_memos *memos,
+                              const struct cu_walk *w)
 {
-    return memo->number && s->known[memo->number - 1] == memo->hash &&
-           cu_walk_memo_holds_sig(&memo->walk, w);
+    for (unsigned i = 0; i < 2; i++) {
+        const struct cu__trace_memo *memo = &memos->ways[i];
+        if (memo->number && s->known[memo->number - 1] == memo->hash &&
+            cu_walk_memo_holds_sig(&memo->walk, w)) {
+            memos->newest = (uint8_t)i;
+            return memo->number;
+        }
+    }
+    return 0;
 }
 
-/* Walks, and remembers the way if this stack was the last one here too. */
+/* Walks, and remembers the way if this stack was here before. */
 static __attribute__((noinline)) uint16_t walk_anew(struct cu__trace_stream *s, struct cu_walk *w,
-                                                    struct cu__trace_memo *memo, int64_t now)
+                                                    struct cu__trace_memos *memos, int64_t now)
 {
     cu_frame frames[COPPER_TRACE_DEPTH];
     const struct cu_walk start = *w;
@@ -90,7 +98,12 @@ static __attribute__((noinline)) uint16_t walk_anew(struct cu__trace_stream *s, 
     }
     uint64_t hash = hash_frames(frames, w->n);
     uint16_t number = number_stack(s, w, hash, now);
+    uint8_t way = memos->ways[0].hash == hash   ? 0
+                  : memos->ways[1].hash == hash ? 1
+                                                : !memos->newest;
+    struct cu__trace_memo *memo = &memos->ways[way];
     bool is_again = memo->hash == hash && w->end == COPPER_WALK_ROOT;
+    memos->newest = way;
     memo->hash = hash;
     memo->number = is_again && cu_walk_memo_fill_sig(&memo->walk, &start) ? number : 0;
     return number;
@@ -110,8 +123,9 @@ static __attribute__((noinline)) uint16_t walk_here(struct cu__trace_stream *s, 
     }
     w.lo = w.regs.sp;
     w.hi = here.stack_hi;
-    struct cu__trace_memo *memo = memo_at(s, w.regs.sp);
-    return is_same(s, memo, &w) ? memo->number : walk_anew(s, &w, memo, now);
+    struct cu__trace_memos *memos = memos_at(s, w.regs.sp);
+    uint16_t known = recall(s, memos, &w);
+    return known ? known : walk_anew(s, &w, memos, now);
 }
 
 /* What walks cost is measured on some: a trace has no rate to lower, but says what it takes. */

@@ -89,11 +89,17 @@ struct cu__trace_chunk {
     unsigned char data[COPPER_TRACE_CHUNK_BYTES - 8];
 };
 
-/* Where the way of a stack is remembered from when it was met for the second time in a row. */
+/* Where the way of a stack is remembered from when it was met for the second time. */
 struct cu__trace_memo {
     uint64_t hash;   /* of the stack that was last here; 0: none */
     uint16_t number; /* its number in the stream, while known[number - 1] is hash */
     struct cu_walk_memo walk;
+};
+/* Two for each place, so that two stacks that end in the same one do not keep pushing each other
+ * out. */
+struct cu__trace_memos {
+    struct cu__trace_memo ways[2];
+    uint8_t newest; /* the way that was used last */
 };
 #define COPPER_TRACE_MEMOS 64u /* a power of two */
 
@@ -110,8 +116,8 @@ struct cu__trace_stream {
     struct {
         int64_t g;
         const void *labels;
-    } labelled[64];                                  /* its thread: what was told of whom last */
-    struct cu__trace_memo memos[COPPER_TRACE_MEMOS]; /* its thread: by where stacks end */
+    } labelled[64];                                   /* its thread: what was told of whom last */
+    struct cu__trace_memos memos[COPPER_TRACE_MEMOS]; /* its thread: by where stacks end */
 };
 
 /* How much memory records may take, from COPPER_TRACE_BUFFER; before the first start. False: too

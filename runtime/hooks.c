@@ -51,6 +51,7 @@ static struct {
     int64_t waits_since; /* the same; when WAITED was turned on, in ticks */
     int64_t wait_rate;   /* the same; the finest, in ticks */
     int64_t clock_late;  /* the same; CLOCK_LATE_NS, in ticks */
+    uint32_t mask;       /* lock; what cu__events_on is */
     struct cu__lock lock;
     uint32_t turn cache_aligned; /* any: atomic; other threads count in at readers[turn & 1] */
     uint32_t readers[2];         /* any: atomic */
@@ -119,7 +120,7 @@ static void update_mask(void)
                                                                                : rate_ns;
         }
     }
-    uint32_t added = mask & ~load_relaxed(&cu__events_on);
+    uint32_t added = mask & ~hooks.mask;
     if (added & EVENT_BIT(RUNNING)) {
         store_relaxed(&hooks.serial, hooks.serial + 1);
     }
@@ -130,6 +131,7 @@ static void update_mask(void)
     }
     store_relaxed(&hooks.wait_rate, cu__ticks_from_ns(rate_ns));
     store_release(&hooks.used, used);
+    hooks.mask = mask;
     store_seq(&cu__events_on, mask);
 }
 
@@ -553,8 +555,8 @@ void cu__events_release(void)
 void cu__events_start(void)
 {
     cu__lock_take(&hooks.lock);
-    if (load_relaxed(&cu__events_on) & EVENT_BIT(WAITED)) {
-        store_relaxed(&cu__events_on, load_relaxed(&cu__events_on) & ~EVENT_BIT(WAITED));
+    if (hooks.mask & EVENT_BIT(WAITED)) {
+        hooks.mask &= ~EVENT_BIT(WAITED); /* as if it had been turned on only now */
         update_mask();
     }
     cu__lock_drop(&hooks.lock);
