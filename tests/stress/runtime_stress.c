@@ -32,8 +32,9 @@
 #define KEEP_NS     (100 * COPPER_MS) /* for each 40 steps */
 
 static const struct concept *const concepts[] = {
-    &tokens_concept, &select_concept, &locks_concept,   &waits_concept, &contexts_concept,
-    &timers_concept, &groups_concept, &threads_concept, &pipes_concept,
+    &tokens_concept,   &select_concept, &locks_concept,   &waits_concept,
+    &contexts_concept, &timers_concept, &groups_concept,  &threads_concept,
+    &pipes_concept,    &alarms_concept, &tickers_concept, &safe_points_concept,
 };
 #define CONCEPTS (sizeof(concepts) / sizeof(concepts[0]))
 
@@ -75,6 +76,12 @@ void compute(int64_t ns)
         for (volatile unsigned i = 0; i < 20000; i++) {
         }
     }
+}
+
+bool can_hand_off(void)
+{
+    const char *text = getenv("COPPER_HANDOFF");
+    return text == NULL || strcmp(text, "0") != 0;
 }
 
 void dawdle(uint64_t random)
@@ -332,11 +339,13 @@ int main(int argc, char **argv)
     struct cu_runtime_stats stats;
     cu_runtime_stats_read(&stats);
     printf("%llu rounds, %llu coroutines, %llu switches, %llu stolen, %llu threads; hand-offs: "
-           "%llu given up, %llu in system calls, %llu blocked, %llu hogs; %llu starved\n",
+           "%llu given up, %llu in system calls, %llu blocked, %llu hogs; %llu preempted, "
+           "%llu starved\n",
            (unsigned long long)rounds, (unsigned long long)stats.created,
            (unsigned long long)stats.switches, (unsigned long long)stats.steals,
            (unsigned long long)stats.threads, (unsigned long long)stats.handoffs[0],
            (unsigned long long)stats.handoffs[1], (unsigned long long)stats.handoffs[2],
-           (unsigned long long)stats.handoffs[3], (unsigned long long)stats.starved);
+           (unsigned long long)stats.handoffs[3], (unsigned long long)stats.preempted,
+           (unsigned long long)stats.starved);
     return 0;
 }

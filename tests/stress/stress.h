@@ -23,7 +23,8 @@ struct concept {
     void (*verify)(void);          /* then: what must hold, and gives memory back; NULL */
 };
 extern const struct concept tokens_concept, select_concept, locks_concept, waits_concept,
-    contexts_concept, timers_concept, groups_concept, threads_concept, pipes_concept;
+    contexts_concept, timers_concept, groups_concept, threads_concept, pipes_concept,
+    alarms_concept, tickers_concept, safe_points_concept;
 
 /* ---- runtime_stress.c ---- */
 
@@ -37,6 +38,9 @@ void sleep_and_check(int64_t ns);
 bool may_keep_thread(int64_t ns);
 /* Computes, without a call into the runtime, until its thread has used up ns of CPU, if it may. */
 void compute(int64_t ns);
+
+/* Whether a P is taken from who keeps a thread: not with COPPER_HANDOFF=0. */
+bool can_hand_off(void);
 
 /* ---- tokens.c: numbered values, each of which must arrive once ---- */
 
@@ -52,7 +56,10 @@ struct cu_chan *token_channel(uint64_t random);
 
 /* ---- timers.c ---- */
 
-/* The longest that a sleep lasted beyond its time, of all rounds. */
+/* Checks that something that began then lasted ns at least, and notes how late it ended. */
+void has_lasted(int64_t before_ns, int64_t ns);
+
+/* The longest that a sleep, or a timer, lasted beyond its time, of all rounds. */
 int64_t latest_sleep_ns(void);
 
 /* ---- watch.c: a thread that visits all coroutines without pause, reads their stacks, and sees to

@@ -4,8 +4,9 @@
  * kernel (announced or not), or are locked to their thread. The others go on all the same, and
  * nobody loses its way back.
  *
- * Some steps wait in the kernel for what only another coroutine does: with one P they end only
- * because the P moves on.
+ * Some steps wait in the kernel for what only another coroutine does: they end only because the P
+ * moves on. So they are left out where no P is taken away: as many of them as there are P would
+ * wait for ever for writers that nobody may run.
  */
 #include <copper/blocking.h>
 #include <copper/sync.h>
@@ -72,7 +73,7 @@ static void read_byte(void *arg)
 static void read_from_coroutine(uint64_t random)
 {
     struct line l = {.kind = draw(&random, 3)};
-    if (l.kind == 2 && !may_keep_thread(3 * COPPER_MS)) { /* until somebody notices */
+    if (!can_hand_off() || (l.kind == 2 && !may_keep_thread(3 * COPPER_MS))) { /* until noticed */
         return;
     }
     cu_wg wg = {0};

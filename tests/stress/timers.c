@@ -18,8 +18,7 @@ int64_t latest_sleep_ns(void)
     return __atomic_load_n(&latest_ns, __ATOMIC_RELAXED);
 }
 
-/* Checks that something that began then lasted ns at least. */
-static void has_lasted(int64_t before_ns, int64_t ns)
+void has_lasted(int64_t before_ns, int64_t ns)
 {
     int64_t late_ns = cu_now() - before_ns - ns, seen = latest_sleep_ns();
     check(late_ns >= 0);
