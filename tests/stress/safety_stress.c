@@ -5,7 +5,8 @@
  * locks of the C library, its callbacks, its allocator. Everything has a known answer.
  *
  * usage: safety_stress [CASE|all [SCALE]]
- * SCALE multiplies the work; 5000 makes ten million migrations.
+ * SCALE multiplies the work. A migration is counted where the id of the thread, read before and
+ * after a call that parks, differs; "thread_locals 5000" makes ten million of them.
  *
  * Built twice: as it is, and preemptible. What a thread is called must come from gettid: compilers
  * remember what pthread_self returned.
@@ -131,15 +132,55 @@ static __attribute__((noinline)) int get_errno(void)
     return errno;
 }
 
-#define MOVERS     8
-#define MIGRATIONS 2000 /* times SCALE */
+#define MIGRATIONS    2000 /* times SCALE */
+#define MOVERS_OF_A_P 320  /* more than its queue holds: the rest is anybody's */
+#define LOCKED_MAX    4
 
 static uint64_t migrations, turns_done; /* atomic */
-static int movers_started;              /* atomic */
+static int movers_started, locked;      /* atomic */
 
 static void do_nothing(void *unused)
 {
     (void)unused;
+}
+
+/* What was in this thread's variables is there, and its alone. */
+static void check_thread(pid_t tid)
+{
+    struct tally *mine = my_tally();
+    check(mine->tid == tid);
+    mine->turns++;
+    add(&turns_done, 1);
+}
+
+/* Its thread sleeps while others run on other threads, and has to get a P by itself. */
+static void yield_locked(void)
+{
+    if (add(&locked, 1) < LOCKED_MAX) {
+        cu_lock_thread();
+        pid_t tid = gettid();
+        cu_yield();
+        check(gettid() == tid);
+        check_thread(tid);
+        cu_unlock_thread();
+    }
+    add(&locked, -1);
+}
+
+/* The ways to another thread: through the queue of all, which is cheap; by giving the P up, and
+ * going on wherever one is free; by leaving a thread to one who is locked to it. */
+static void move_on(unsigned turn)
+{
+    switch (turn % 256) {
+    case 0:
+        cu_blocking(do_nothing, NULL);
+        break;
+    case 128:
+        yield_locked();
+        break;
+    default:
+        cu_yield();
+    }
 }
 
 static void move_about(void *unused)
@@ -149,17 +190,10 @@ static void move_about(void *unused)
     int error = 1000 + me;
     pid_t before = gettid();
     set_errno(error);
-    for (int turn = 0; load(&migrations) < (uint64_t)(MIGRATIONS * scale);) {
-        if (turn++ % 4 == 0) {
-            cu_yield();
-        } else {
-            cu_blocking(do_nothing, NULL); /* gives the P up, and goes on wherever one is free */
-        }
+    for (unsigned turn = (unsigned)me; load(&migrations) < (uint64_t)(MIGRATIONS * scale); turn++) {
+        move_on(turn);
         pid_t now = gettid();
-        struct tally *mine = my_tally();
-        check(mine->tid == now);
-        mine->turns++;
-        add(&turns_done, 1);
+        check_thread(now);
         check(get_errno() == error);
         if (now != before) {
             before = now;
@@ -172,8 +206,8 @@ static int thread_locals(void *unused)
 {
     (void)unused;
     cu_wg wg = {0};
-    for (int i = 0; i < MOVERS; i++) {
-        cu_wg_go(&wg, move_about, NULL);
+    for (int i = 0; i < MOVERS_OF_A_P * cu_maxprocs(); i++) {
+        check(cu_wg_go(&wg, move_about, NULL) > 0);
     }
     cu_wg_wait(&wg);
     uint64_t sum = 0;
