@@ -17,7 +17,7 @@ export PATH
 sanitizer_labels='unit|behaviour|stress|leak'
 declare -A labels=([asan]=$sanitizer_labels [tsan]=$sanitizer_labels [ubsan]=$sanitizer_labels)
 presets=("${@:-}")
-[ -n "${presets[0]}" ] || presets=(release clang ubsan asan tsan)
+[ -n "${presets[0]}" ] || presets=(release clang asan tsan) # asan looks for undefined behaviour too
 
 passed=0
 failed=0
