@@ -307,9 +307,7 @@ int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock
     store_relaxed(&m->p, NULL);
     cu__m_runs(m, NULL);
     cu__depart(&self->context, &m->context, kind == COPPER_AFTER_EXIT);
-    int result = cu__switch(&self->context.sp, m->context.sp);
-    self->lost_cause = 0; /* it has a P again; what told the tools why it waited is done */
-    return result;
+    return cu__switch(&self->context.sp, m->context.sp); /* a jump: no frame of ours is on top */
 }
 
 int cu__arrived(void)
@@ -322,6 +320,7 @@ int cu__arrived(void)
         return 0;
     }
     *m->errno_address = g->saved_errno;
+    g->lost_cause = 0; /* it has a P; what told the tools why it waited is done */
     int result = g->waiter.result;
     cu__leave(m);
     return result;

@@ -6,8 +6,10 @@
 #include <errno.h>
 #include <pthread.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "coroutine_body.h"
+#include "sanitize.h"
 
 /* The facts of one coroutine. */
 struct search {
@@ -110,6 +112,73 @@ COROUTINE_TEST(facts_of_waiting_ones)
 static void never_run(void *unused)
 {
     (void)unused;
+}
+
+static cu_chan *nothing;
+static bool has_stopped; /* atomic */
+static volatile int sink;
+
+__attribute__((noinline)) static void stop(void)
+{
+    cu_recv(nothing, NULL);
+    sink++;
+}
+
+static void stop_at_once(void *unused)
+{
+    (void)unused;
+    stop();
+}
+
+static uint64_t count_handoffs(void)
+{
+    struct cu_runtime_stats stats = {.size = sizeof(stats)};
+    uint64_t sum = 0;
+    cu_runtime_stats_read(&stats);
+    for (size_t i = 0; i < sizeof(stats.handoffs) / sizeof(stats.handoffs[0]); i++) {
+        sum += stats.handoffs[i];
+    }
+    return sum;
+}
+
+/* Blocks its thread until its P was given to others. */
+static void stop_without_a_p(void *unused)
+{
+    (void)unused;
+    uint64_t before = count_handoffs();
+    do {
+        usleep(50000);
+    } while (count_handoffs() == before);
+    __atomic_store_n(&has_stopped, true, __ATOMIC_SEQ_CST);
+    stop();
+}
+
+static void want_a_p(void *unused)
+{
+    (void)unused;
+    while (!__atomic_load_n(&has_stopped, __ATOMIC_SEQ_CST)) {
+        cu_yield();
+    }
+}
+
+/* Profiles put those that wait at one place together, however they got there. */
+COROUTINE_TEST(who_lost_its_p_stops_where_others_do)
+{
+    struct search one, other;
+    nothing = cu_chan_new(0, 0);
+    cu_id a = cu_go(stop_at_once, NULL), b = cu_go(stop_without_a_p, NULL);
+    for (int i = 0; i < 8; i++) {
+        cu_go(want_a_p, NULL);
+    }
+    expect(cu_quiesce(0, 60 * COPPER_SEC) == 0);
+    expect(look_up(&one, a) && look_up(&other, b));
+    expect(one.info.has_regs && other.info.has_regs);
+    /* what sanitizers add keeps all frames of the runtime on the stack */
+    expect(one.info.regs.pc == other.info.regs.pc || COPPER_WITH_ASAN || COPPER_WITH_TSAN);
+    cu_chan_close(nothing);
+    cu_chan_unref(nothing);
+    expect(cu_quiesce(0, 60 * COPPER_SEC) == 0);
+    return 0;
 }
 
 COROUTINE_TEST(facts_of_others)
@@ -261,6 +330,8 @@ int main(void)
         cmocka_unit_test(quiesce_times_out),
         cmocka_unit_test(from_a_plain_thread),
         cmocka_unit_test(statistics),
+        /* the last: it leaves threads behind, which `statistics` counts */
+        cmocka_unit_test(who_lost_its_p_stops_where_others_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
