@@ -114,7 +114,8 @@ void cu__step_aside(struct cu__m *m)
 
 static void announce(struct cu__m *m, struct cu__g *g)
 {
-    if (g->syscall_depth++ == 0) {
+    store_relaxed(&g->syscall_depth, (uint16_t)(g->syscall_depth + 1));
+    if (g->syscall_depth == 1) {
         store_release(&m->syscalls, m->syscalls | 1);
         if (EVENT_ON(SYSCALL_BEGIN)) {
             cu__emit_syscall_begin(cu_now(), g->id, (int)m->p->index);
@@ -125,7 +126,8 @@ static void announce(struct cu__m *m, struct cu__g *g)
 /* True: it was the outermost. */
 static bool conclude(struct cu__m *m, struct cu__g *g)
 {
-    if (--g->syscall_depth) {
+    store_relaxed(&g->syscall_depth, (uint16_t)(g->syscall_depth - 1));
+    if (g->syscall_depth) {
         return false;
     }
     store_release(&m->syscalls, (m->syscalls | 1) + 1);

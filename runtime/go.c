@@ -87,7 +87,7 @@ static void fill_in(struct cu__g *g, const struct cu__spawn *spawn, struct cu__g
     store_relaxed(&g->wg, spawn->wg);
     g->stack_class = (uint8_t)spawn->stack_class;
     g->saved_errno = 0;
-    g->syscall_depth = 0;
+    store_relaxed(&g->syscall_depth, 0);
     g->lost_cause = 0;
     store_relaxed(&g->is_locked, false);
     g->is_detached = false;

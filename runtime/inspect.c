@@ -173,7 +173,7 @@ static void describe_thread(const struct cu__g *g, struct cu_g_info *out)
             bool has_p = p && cu__owner(p) == m;
             out->tid = load_relaxed(&m->tid);
             out->p = has_p ? (int32_t)p->index : -1;
-            if (!has_p || (load_relaxed(&m->syscalls) & 1)) {
+            if (!has_p || cu__is_in_call(g, load_relaxed(&m->syscalls))) {
                 out->state = COPPER_G_SYSCALL;
             }
             return;

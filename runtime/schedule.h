@@ -59,6 +59,13 @@ void cu__account(struct cu__p *p, struct cu__g *stops, int64_t now_ns);
 /* sched.c: cu__schedule for a coroutine whose P was lost. */
 int cu__schedule_lost(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unlock);
 
+/* Is g, which runs on an M with this value of `syscalls`, in an announced call? One that parks in
+ * such a call goes on elsewhere and leaves its mark behind, so the coroutine is asked, too. */
+static inline bool cu__is_in_call(const struct cu__g *g, uint32_t syscalls)
+{
+    return (syscalls & 1) && load_relaxed(&g->syscall_depth) != 0;
+}
+
 /* detach.c, for the calling coroutine, which lost its P, inside:
  * it found that in a call that may not move to another thread: blocks until there is a P. */
 void cu__block_for_p(struct cu__m *m);

@@ -309,7 +309,8 @@ static bool judge(struct cu__p *p, struct view *v, int64_t now_ns)
 static bool look_at(struct cu__p *p, struct view *v, int64_t now_ns)
 {
     struct cu__m *m = cu__owner(p);
-    if (m == NULL || load_relaxed(&m->g) == NULL) {
+    const struct cu__g *g = m ? load_relaxed(&m->g) : NULL;
+    if (g == NULL) {
         v->m = NULL;
         return false;
     }
@@ -322,7 +323,7 @@ static bool look_at(struct cu__p *p, struct view *v, int64_t now_ns)
                            .since_ns = now_ns,
                            .looked_ns = v->looked_ns,
                            .first_cpu_ns = -1};
-    } else if (syscalls & 1) {
+    } else if (cu__is_in_call(g, syscalls)) {
         return now_ns - v->since_ns >= DELAY_MIN_NS && is_wanted(p, now_ns) &&
                take(p, v, COPPER_HANDOFF_SYSCALL, now_ns);
     } else if (v->first_cpu_ns >= 0) {

@@ -160,7 +160,7 @@ struct cu__g {
 
     struct cu__wait wait cache_aligned; /* owner */
     int saved_errno;
-    uint16_t syscall_depth; /* owner; announced blocking calls around each other */
+    uint16_t syscall_depth; /* owner, read by any; announced blocking calls around each other */
     uint8_t stack_class;
     bool has_name;           /* owner */
     bool is_locked;          /* owner, read by any; only its locked_m runs it */
@@ -275,7 +275,8 @@ struct cu__m {
     struct cu__p *p;   /* itself; while a coroutine runs: a P that was ours last, which may be gone;
                           on the thread's own stack: ours, or NULL */
     uint32_t inside;   /* writer: itself; any: atomic; 1: sysmon must leave our P alone */
-    uint32_t syscalls; /* writer: itself; any: atomic; odd in an announced blocking call */
+    uint32_t syscalls; /* writer: itself; any: atomic; odd in an announced blocking call: see
+                        * cu__is_in_call */
     struct cu__context context; /* the thread's own stack: the scheduler's loop */
     struct cu__after after;     /* itself */
     int *errno_address;         /* constant: this thread's errno */

@@ -3,6 +3,7 @@
  * With a single P: nothing here would end if a P stayed with the thread that has it.
  */
 #include <copper/blocking.h>
+#include <copper/chan.h>
 #include <copper/go.h>
 #include <copper/inspect.h>
 #include <copper/sync.h>
@@ -49,6 +50,39 @@ COROUTINE_TEST(sleepers_go_on_beside_a_hog)
     expect(stats.handoffs[COPPER_HANDOFF_HOG] >= 1 && stats.threads >= 2);
     __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
     cu_wg_wait(&hogs);
+    return 0;
+}
+
+static cu_chan *news;
+
+static void park_in_call(void *unused)
+{
+    (void)unused;
+    cu_syscall_enter();
+    cu_recv(news, NULL);
+    cu_syscall_exit();
+}
+
+/* The thread that it was announced on is in no call any more. */
+COROUTINE_TEST(who_parks_in_a_call_takes_it_along)
+{
+    cu_wg hogs = {0}, parked = {0};
+    struct cu_runtime_stats before, after;
+    stop = 0;
+    news = cu_chan_new(0, 0);
+    cu_wg_go(&parked, park_in_call, NULL);
+    cu_yield();
+    cu_runtime_stats_read(&before);
+    cu_wg_go(&hogs, compute, NULL);
+    cu_sleep(30 * COPPER_MS); /* ends when the hog has lost its P */
+    cu_runtime_stats_read(&after);
+    expect(after.handoffs[COPPER_HANDOFF_HOG] > before.handoffs[COPPER_HANDOFF_HOG]);
+    expect(after.handoffs[COPPER_HANDOFF_SYSCALL] == before.handoffs[COPPER_HANDOFF_SYSCALL]);
+    __atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
+    cu_chan_close(news);
+    cu_wg_wait(&hogs);
+    cu_wg_wait(&parked);
+    cu_chan_unref(news);
     return 0;
 }
 
@@ -179,6 +213,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sleepers_go_on_beside_a_hog),
+        cmocka_unit_test(who_parks_in_a_call_takes_it_along),
         cmocka_unit_test(others_run_while_one_reads_unannounced),
         cmocka_unit_test(a_hog_may_hold_a_lock),
         cmocka_unit_test(locked_coroutines_stay_on_their_threads),
