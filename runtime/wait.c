@@ -148,14 +148,12 @@ struct cu__waiter *cu__wait_gated(struct cu__race *race, struct cu__g *g,
     return race->winner;
 }
 
-int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
-                 struct cu__waiters *list, struct cu_ctx *ctx)
+static noinline int wait_with_ctx(struct cu__waiter *w, const struct cu__wait *why,
+                                  struct cu__lock *lock, struct cu__waiters *list,
+                                  struct cu_ctx *ctx)
 {
     struct cu__g *g = w->g;
     struct cu__race own = {0}, *race = g ? &g->race : &own;
-    if (ctx == NULL) {
-        return cu__wait_until(w, why, lock, list);
-    }
     cu__race_open_gated(race);
     w->race = race;
     struct cu__waiter end = {.g = g, .race = race}, *winner = NULL;
@@ -179,4 +177,10 @@ int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lo
     }
     w->race = NULL;
     return error;
+}
+
+int cu__wait_ctx(struct cu__waiter *w, const struct cu__wait *why, struct cu__lock *lock,
+                 struct cu__waiters *list, struct cu_ctx *ctx)
+{
+    return ctx ? wait_with_ctx(w, why, lock, list, ctx) : cu__wait_until(w, why, lock, list);
 }
