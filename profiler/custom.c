@@ -19,7 +19,7 @@
 #include "held.h"
 #include "kinds.h"
 #include "machine.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 #include "stack_bounds.h"
 
 #include <copper/profile.h>

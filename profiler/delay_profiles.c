@@ -10,7 +10,7 @@
 #include "encode.h"
 #include "named.h"
 #include "runtime_weak.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 
 #include <errno.h>
 #include <inttypes.h>

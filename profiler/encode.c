@@ -15,7 +15,7 @@
 #include "encode.h"
 #include "named.h"
 #include "process_labels.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,7 +7,7 @@
  */
 #include "census.h"
 #include "named.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 
 #include <errno.h>
 #include <inttypes.h>

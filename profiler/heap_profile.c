@@ -22,7 +22,7 @@
 #include "named.h"
 #include "process_labels.h"
 #include "runtime_weak.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 #include "stack_memory.h"
 
 #include <copper/profiler.h>

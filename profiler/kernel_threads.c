@@ -8,7 +8,7 @@
 
 #include "frame_search.h"
 #include "profiles.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 #include "task_file.h"
 
 #include <dirent.h>

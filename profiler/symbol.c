@@ -9,7 +9,7 @@
 #include "census.h"
 #include "http_query.h"
 #include "routes.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 
 #include <copper/stacks.h>
 #include <errno.h>

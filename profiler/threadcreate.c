@@ -12,7 +12,7 @@
 #include "census.h"
 #include "encode.h"
 #include "named.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 
 #include <errno.h>
 #include <inttypes.h>

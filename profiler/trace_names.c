@@ -8,7 +8,7 @@
 #include "trace_names.h"
 
 #include "runtime_weak.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 #include "trace_record.h"
 
 #include <stdio.h>

@@ -21,7 +21,7 @@
 #include "recorded.h"
 #include "routes.h"
 #include "runtime_weak.h"
-#include "spare_symbolizer.h"
+#include "shared_symbolizer.h"
 #include "waiting.h"
 
 #include <copper/profiler.h>

@@ -215,6 +215,8 @@ const struct cu__module *cu__module_find_sig(uint64_t pc, uint32_t epoch, bool i
 /* Does any module we know of now cover pc? */
 bool cu__module_is_any_at(uint64_t pc);
 const struct cu__module *cu__module_get(uint32_t id);
+/* How many ranges are loaded now, or were until lately. */
+size_t cu__modules_loaded(void);
 /* Registers a mapping, or finds it. NULL: out of memory or ids. Lock: prepare. */
 struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint64_t limit,
                                   uint64_t offset);

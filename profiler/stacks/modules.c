@@ -243,6 +243,12 @@ struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint6
     return m;
 }
 
+size_t cu__modules_loaded(void)
+{
+    const struct slot *slot = atomic_load_explicit(&current_slot, memory_order_acquire);
+    return slot ? atomic_load_explicit(&slot->n, memory_order_relaxed) : 0;
+}
+
 /* ---- publishing ------------------------------------------------------------------------------ */
 
 static void fill_slot(struct slot *slot, const struct cu__range *ranges, size_t n)

@@ -13,11 +13,13 @@
  * The physical function gets its name from the symbol table where it has one, so that a function
  * has the same name with and without debug information installed.
  *
- * Concurrency. None: a symbolizer is one thread's. Images are immutable.
+ * Concurrency. A symbolizer has a lock, which is held while it finds out, so that many may share
+ * one; what it once gave out does not change. Images are immutable.
  */
 #include "internal.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,6 +31,8 @@
 #define CACHE_FIRST      1024u
 #define PATH_BYTES_MAX   4096
 #define DEBUG_ROOT       "/usr/lib/debug"
+#define FRAMES_MAX       65536u /* remembered, before a symbolizer is outgrown; some 200 bytes each */
+#define GONE_IMAGES_MAX  64     /* and of images that are loaded no more */
 
 struct arena_block {
     struct arena_block *next;
@@ -52,6 +56,7 @@ struct cached {
 };
 
 struct cu_symbolizer {
+    pthread_mutex_t lock; /* of all that follows */
     struct cu__arena arena;
     struct known_image *images;
     size_t nimages;
@@ -331,7 +336,7 @@ static bool grow_cache(struct cu_symbolizer *s)
     return true;
 }
 
-void cu_symbolize(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *out)
+static void look_up(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *out)
 {
     if (s->ncache * 2 < s->cache_slots || grow_cache(s)) {
         size_t at = slot_of(s, frame);
@@ -352,9 +357,28 @@ void cu_symbolize(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *out
     resolve(s, frame, out);
 }
 
+void cu_symbolize(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *out)
+{
+    pthread_mutex_lock(&s->lock);
+    look_up(s, frame, out);
+    pthread_mutex_unlock(&s->lock);
+}
+
+bool cu_symbolizer_is_outgrown(struct cu_symbolizer *s)
+{
+    pthread_mutex_lock(&s->lock);
+    bool is_outgrown =
+        s->ncache > FRAMES_MAX || s->nimages > cu__modules_loaded() + GONE_IMAGES_MAX;
+    pthread_mutex_unlock(&s->lock);
+    return is_outgrown;
+}
+
 struct cu_symbolizer *cu_symbolizer_open(void)
 {
-    return calloc(1, sizeof(struct cu_symbolizer));
+    struct cu_symbolizer *s = calloc(1, sizeof *s);
+    if (s)
+        pthread_mutex_init(&s->lock, NULL);
+    return s;
 }
 
 void cu_symbolizer_close(struct cu_symbolizer *s)

@@ -130,11 +130,15 @@ const struct cu_module *cu_module_main(void);
 /* The module that has this address now; NULL: none. */
 const struct cu_module *cu_module_at(uint64_t pc);
 
-/* Symbols. A symbolizer belongs to one thread at a time, keeps files open and results cached; its
- * strings live until it is closed. Several may exist. Never touches the network. */
+/* Symbols. A symbolizer keeps files open and results cached; its strings live until it is closed.
+ * Many threads may use one at once. Several may exist, but each reads debug information anew: some
+ * 20 MB for libc's. Never touches the network. */
 struct cu_symbolizer;
 struct cu_symbolizer *cu_symbolizer_open(void); /* NULL: out of memory */
 void cu_symbolizer_close(struct cu_symbolizer *s);
+/* Whether it remembers so much (65536 frames, or many files that are loaded no more) that a new one
+ * should take its place. */
+bool cu_symbolizer_is_outgrown(struct cu_symbolizer *s);
 
 struct cu_symbol_line {
     const char *function; /* linkage name (mangled for C++), never NULL */
