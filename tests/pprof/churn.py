@@ -14,7 +14,7 @@ SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 5
 KINDS = ("profile?seconds=1", "profile?seconds=1&hz=1000", "wall?seconds=1", "heap", "allocs", "block", "mutex?seconds=1",
          "schedule", "hog", "goroutine?debug=2", "goroutine", "threadcreate", "trace?seconds=1",
          "block?seconds=1", "heap?seconds=1")
-RESIDENT_MAX = 768 << 20
+RESIDENT_MAX = 256 << 20                # 16 arenas of the C library, and what is in use: some 100 MiB
 SETTLED_S = 60                          # a run of so long has seen everything in its first half
 GROWTH, GROWTH_BYTES = 1.1, 16 << 20    # of resident memory from there on
 OWN_COROUTINES = 16                     # besides those that the program counts
@@ -91,6 +91,20 @@ def judge_bounds(seen):
     check(threads <= THREADS_MAX and fds <= DESCRIPTORS_MAX, "threads or descriptors pile up")
 
 
+def judge_profile(pprof, server, name):
+    """Says how long the answer and the tool took, so that a slow one is not a riddle."""
+    began = time.monotonic()
+    status, _, body = server.get(name, timeout=60)
+    answered = time.monotonic()
+    check(status == 200, "%s: %d %r" % (name, status, body[:200]))
+    path = os.path.join(pprof.home, "churn.pb.gz")
+    with open(path, "wb") as f:
+        f.write(body)
+    Raw(pprof.clean("-raw", path))
+    print("%s: %d bytes in %.2f s, read by the tool in %.2f s" % (
+        name, len(body), answered - began, time.monotonic() - answered), flush=True)
+
+
 def judge_end(server, askers):
     server.process.stdin.write(b"stop\n")
     server.process.stdin.flush()
@@ -123,7 +137,7 @@ def main():
             asker.join(120)
         judge_bounds(seen)
         for name in ("allocs", "block", "mutex", "schedule", "profile?seconds=1"):
-            Raw(pprof.clean("-raw", server.url + "/" + name))
+            judge_profile(pprof, server, name)
         judge_end(server, askers)
         check(server.stop() == 0, "the program ends well")
     finish()

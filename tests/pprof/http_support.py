@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the tests of /debug/pprof share: start a program that serves, ask it, ask `go tool pprof`."""
+import functools
 import gzip
 import http.client
 import os
@@ -121,6 +122,16 @@ def receive_all(s):
         return got
 
 
+@functools.cache
+def go_tool(name):
+    """The command that is `go tool NAME`: the program itself where that is known, as `go` takes longer to
+    find it than it takes, up to half a minute on a crowded machine."""
+    go = shutil.which("go") or "/usr/local/go/bin/go"
+    subprocess.run([go, "tool", name, "-h"], capture_output=True)  # builds it, since 1.25
+    said = subprocess.run([go, "tool", "-n", name], capture_output=True, text=True).stdout.strip()
+    return [said] if os.access(said, os.X_OK) else [go, "tool", name]
+
+
 class Pprof:
     """`go tool pprof` with a home of its own."""
 
@@ -141,8 +152,8 @@ class Pprof:
         shutil.rmtree(self.home, ignore_errors=True)
 
     def run(self, *arguments, cwd=None, timeout=90):
-        return subprocess.run(["go", "tool", "pprof"] + list(arguments), capture_output=True,
-                              text=True, env=self.env, cwd=cwd or self.home, timeout=timeout)
+        return subprocess.run([*go_tool("pprof"), *arguments], capture_output=True, text=True,
+                              env=self.env, cwd=cwd or self.home, timeout=timeout)
 
     def clean(self, *arguments, cwd=None):
         """Runs and demands success without any warning; returns the output."""

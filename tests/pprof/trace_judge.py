@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the trace tests share: `go tool trace` as the judge, and what it says parsed."""
 import collections
-import functools
 import os
 import re
 import shutil
@@ -13,7 +12,7 @@ import tempfile
 import time
 import urllib.request
 
-from http_support import BUILD, SKIPPED, check, finish, program  # noqa: F401 (for the tests)
+from http_support import BUILD, SKIPPED, check, finish, go_tool, program  # noqa: F401 (for the tests)
 
 GO = shutil.which("go") or "/usr/local/go/bin/go"
 
@@ -31,15 +30,6 @@ def require_go():
         print("skipped: the format needs go 1.22 or newer")
         sys.exit(SKIPPED)
     return version
-
-
-@functools.cache
-def tool():
-    """The command that is `go tool trace`: the program itself where that is known, as `go` takes longer to
-    find it than it takes."""
-    subprocess.run([GO, "tool", "trace", "-h"], capture_output=True)  # builds it, since 1.25
-    said = subprocess.run([GO, "tool", "-n", "trace"], capture_output=True, text=True).stdout.strip()
-    return [said] if os.access(said, os.X_OK) else [GO, "tool", "trace"]
 
 
 def new_folder():
@@ -63,7 +53,14 @@ def counts_in(text):
 
 
 def go_trace(*arguments, timeout=120):
-    return subprocess.run([*tool(), *arguments], capture_output=True, timeout=timeout)
+    """A trace, the last argument, over which the tool does not end is kept, to be looked into."""
+    try:
+        return subprocess.run([*go_tool("trace"), *arguments], capture_output=True, timeout=timeout)
+    except subprocess.TimeoutExpired:
+        kept = os.path.join(BUILD, "tests", "unread-%d.trace" % os.getpid())
+        shutil.copy(arguments[-1], kept)
+        raise SystemExit("go tool trace %s: no end after %d s; the trace is kept as %s" % (
+            arguments[0], timeout, kept))
 
 
 class Parsed:
@@ -152,8 +149,8 @@ def profile_total(path, kind):
     with tempfile.NamedTemporaryFile(suffix=".pb.gz") as f:
         f.write(done.stdout)
         f.flush()
-        raw = subprocess.run([GO, "tool", "pprof", "-raw", f.name], capture_output=True, text=True)
-        top = subprocess.run([GO, "tool", "pprof", "-top", f.name], capture_output=True, text=True)
+        raw = subprocess.run([*go_tool("pprof"), "-raw", f.name], capture_output=True, text=True)
+        top = subprocess.run([*go_tool("pprof"), "-top", f.name], capture_output=True, text=True)
     total = 0
     samples = raw.stdout.partition("Samples:")[2].partition("Locations")[0]
     for line in samples.splitlines():
@@ -167,7 +164,7 @@ def views_answer(path, what):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
-    server = subprocess.Popen([*tool(), "-http=127.0.0.1:%d" % port, path],
+    server = subprocess.Popen([*go_tool("trace"), "-http=127.0.0.1:%d" % port, path],
                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
                               start_new_session=True,
                               env=dict(os.environ, BROWSER="true", DISPLAY=""))
