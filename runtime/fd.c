@@ -108,6 +108,13 @@ static struct cu__waiter **take_all(struct cu__waiters *list, int result, struct
     return end;
 }
 
+/* The same, with all who wait for the descriptor, in either direction. */
+static struct cu__waiter **take_both(struct cu__fd *f, int result, struct cu__waiter **end)
+{
+    return take_all(&f->waiters[CU__FD_WRITE], result,
+                    take_all(&f->waiters[CU__FD_READ], result, end));
+}
+
 static void wake_chain(struct cu__waiter *w)
 {
     for (struct cu__waiter *next; w; w = next) {
@@ -120,7 +127,7 @@ static void wake_all(struct cu__fd *f, int result)
 {
     struct cu__waiter *chain;
     cu__lock_take(&f->lock);
-    take_all(&f->waiters[CU__FD_WRITE], result, take_all(&f->waiters[CU__FD_READ], result, &chain));
+    take_both(f, result, &chain);
     cu__lock_drop(&f->lock);
     wake_chain(chain);
 }
@@ -356,15 +363,16 @@ int cu__fd_own(int fd, enum cu__fd_kind kind)
     int error = 0;
     struct cu__fd *f = find_or_make(fd, &error);
     if (f) {
-        struct cu__waiter *late = NULL;
-        wake_all(f, -EBADF); /* who waits for a file that was closed behind our back */
+        struct cu__waiter *chain;
         cu__lock_take(&f->lock);
+        /* who waits for a file that was closed behind our back */
+        struct cu__waiter **end = take_both(f, -EBADF, &chain);
         reset(f, kind);
         if (load_relaxed(&f->inside) & FINISHING) {
-            reopen(f, &late);
+            reopen(f, end);
         }
         cu__lock_drop(&f->lock);
-        wake_chain(late);
+        wake_chain(chain);
     }
     return error;
 }
@@ -386,8 +394,8 @@ int cu_fd_deadline(int fd, int directions, int64_t deadline_ns)
         for (enum cu__fd_way way = CU__FD_READ; way <= CU__FD_WRITE; way++) {
             if (directions & (way == CU__FD_READ ? COPPER_READ : COPPER_WRITE)) {
                 store_relaxed(&f->deadlines_ns[way], deadline_ns);
-                end =
-                    take_all(&f->waiters[way], 0, end); /* each looks anew until when it may wait */
+                /* each looks anew until when it may wait */
+                end = take_all(&f->waiters[way], 0, end);
             }
         }
         cu__lock_drop(&f->lock);
