@@ -60,22 +60,6 @@ static int64_t clock_ns(void)
 /* ---- storing -----------------------------------------------------------------------------------
  */
 
-static bool grow_counts(struct cu__census *c, uint32_t group)
-{
-    if (group < c->counts_cap) {
-        return true;
-    }
-    uint32_t cap = c->counts_cap ? c->counts_cap * 2 : 256;
-    uint64_t *counts = realloc(c->counts, cap * sizeof(*counts));
-    if (!counts) {
-        return false;
-    }
-    memset(counts + c->counts_cap, 0, (cap - c->counts_cap) * sizeof(*counts));
-    c->counts = counts;
-    c->counts_cap = cap;
-    return true;
-}
-
 static bool store_member(struct cu__census *c, const struct cu__census_member *m)
 {
     if (c->nmembers == c->members_cap) {
@@ -102,12 +86,11 @@ static void count(struct taking *t, const struct cu__census_group *group,
     g.state = group->state;
     g.labels = group->labels;
     g.site = group->site;
-    uint32_t number = cu__intern(&c->groups, &g, sizeof(g));
-    if (g.stack == COPPER_INTERN_NONE || number == COPPER_INTERN_NONE || !grow_counts(c, number)) {
+    uint32_t number = cu__tally_add(&c->groups, &g, sizeof(g));
+    if (g.stack == COPPER_INTERN_NONE || number == COPPER_INTERN_NONE) {
         c->is_failed = true;
         return;
     }
-    c->counts[number]++;
     c->total++;
     if (c->options.with_members) {
         struct cu__census_member m = *member;
@@ -353,15 +336,14 @@ void cu__census_clear(struct cu__census *c)
 {
     cu__interner_clear(&c->stacks);
     cu__interner_clear(&c->texts);
-    cu__interner_clear(&c->groups);
-    free(c->counts);
+    cu__tally_clear(&c->groups);
     free(c->members);
     *c = (struct cu__census){0};
 }
 
 const struct cu__census_group *cu__census_group(const struct cu__census *c, uint32_t group)
 {
-    return cu__interned(&c->groups, group, NULL);
+    return cu__interned(&c->groups.kinds, group, NULL);
 }
 
 const cu_frame *cu__census_stack(const struct cu__census *c, uint32_t stack, unsigned *n)
@@ -376,15 +358,15 @@ static int by_count(const void *a, const void *b, void *census)
 {
     const struct cu__census *c = census;
     uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-    if (c->counts[x] != c->counts[y]) {
-        return c->counts[x] > c->counts[y] ? -1 : 1;
+    if (c->groups.counts[x] != c->groups.counts[y]) {
+        return c->groups.counts[x] > c->groups.counts[y] ? -1 : 1;
     }
     return x < y ? -1 : x > y;
 }
 
 uint32_t *cu__census_order(const struct cu__census *c)
 {
-    uint32_t n = c->groups.nitems;
+    uint32_t n = c->groups.kinds.nitems;
     uint32_t *order = malloc((n ? n : 1) * sizeof(*order));
     if (order) {
         for (uint32_t i = 0; i < n; i++) {

@@ -18,6 +18,7 @@
 #define COPPER_CENSUS_H
 
 #include "interner.h"
+#include "tally.h"
 
 #include <copper/go.h>
 #include <copper/label.h>
@@ -51,9 +52,8 @@ struct cu__census_member {
 };
 
 struct cu__census {
-    struct cu__interner stacks, texts, groups;
-    uint64_t *counts; /* members of each group */
-    uint32_t counts_cap;
+    struct cu__interner stacks, texts;
+    struct cu__tally groups; /* of struct cu__census_group */
     struct cu__census_member *members;
     size_t nmembers, members_cap;
     uint64_t total;

@@ -49,7 +49,7 @@ static int add_sample(struct cu__encoder *e, const struct cu__census *c, uint32_
         labels[i] = (struct cu_pprof_label){.key = found.at[i].key, .str = found.at[i].value};
     }
     size_t nlabels = found.n;
-    int64_t value = (int64_t)c->counts[number];
+    int64_t value = (int64_t)c->groups.counts[number];
     if (member) {
         snprintf(id, sizeof(id), "%lld", (long long)member->id);
         labels[nlabels++] = (struct cu_pprof_label){.key = "id", .str = id};
@@ -85,7 +85,7 @@ int cu__goroutine_profile(const struct cu__named_options *options, struct cu_ppr
         cu_pprof_period(p, "goroutine", "count", 1);
         cu_pprof_time(p, taken_ns, 0);
     }
-    for (uint32_t i = 0; !err && !options->is_detailed && i < c.groups.nitems; i++) {
+    for (uint32_t i = 0; !err && !options->is_detailed && i < c.groups.kinds.nitems; i++) {
         err = add_sample(e, &c, order[i], NULL);
     }
     for (size_t i = 0; !err && options->is_detailed && i < c.nmembers; i++) {

@@ -78,12 +78,12 @@ static int text_groups(const struct cu__census *c, struct cu_symbolizer *symbols
     }
     if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
         cu__answer_printf(a, "goroutine profile: total %" PRIu64 "\n", c->total);
-        for (uint32_t i = 0; i < c->groups.nitems && a->err == 0; i++) {
+        for (uint32_t i = 0; i < c->groups.kinds.nitems && a->err == 0; i++) {
             const struct cu__census_group *g = cu__census_group(c, order[i]);
             struct cu__group_labels labels;
             char text[3072];
             struct cu__text_record r = {
-                .count = c->counts[order[i]], .state = g->state, .labels = text};
+                .count = c->groups.counts[order[i]], .state = g->state, .labels = text};
             cu__census_labels(c, g, &labels);
             format_labels(&labels, text, sizeof(text));
             r.frames = cu__census_stack(c, g->stack, &r.nframes);
@@ -238,7 +238,7 @@ static void dump_member(struct cu__answer *a, const struct cu__census *c,
 static int text_members(const struct cu__census *c, struct cu_symbolizer *symbols,
                         struct cu__answer *a)
 {
-    char **stacks = calloc(c->groups.nitems + 1, sizeof(*stacks));
+    char **stacks = calloc(c->groups.kinds.nitems + 1, sizeof(*stacks));
     if (!stacks) {
         return -ENOMEM;
     }
@@ -254,7 +254,7 @@ static int text_members(const struct cu__census *c, struct cu_symbolizer *symbol
             dump_member(a, c, m, stacks[m->group] ? stacks[m->group] : "");
         }
     }
-    for (uint32_t i = 0; i < c->groups.nitems; i++) {
+    for (uint32_t i = 0; i < c->groups.kinds.nitems; i++) {
         free(stacks[i]);
     }
     free(stacks);

@@ -174,8 +174,8 @@ static int encode_stacks(struct cu__encoder *e)
 {
     struct cu__stack_memory m;
     int err = cu__stack_memory_take(&m);
-    for (uint32_t i = 0; !err && i < m.groups.nitems; i++) {
-        err = encode_stack_group(e, cu__stack_group(&m, i), m.counts[i]);
+    for (uint32_t i = 0; !err && i < m.groups.kinds.nitems; i++) {
+        err = encode_stack_group(e, cu__stack_group(&m, i), m.groups.counts[i]);
     }
     cu__stack_memory_clear(&m);
     return err;
@@ -302,7 +302,7 @@ static bool text_site(const struct cu_heap_site *s, void *arg)
 static bool text_stacks(struct cu__answer *a)
 {
     struct cu__stack_memory m;
-    bool has_some = cu__stack_memory_take(&m) == 0 && m.groups.nitems > 0;
+    bool has_some = cu__stack_memory_take(&m) == 0 && m.groups.kinds.nitems > 0;
     if (has_some) {
         cu__answer_printf(a, "# StackInuse = %" PRIu64 "\n# StackSys = %" PRIu64 "\n",
                           m.inuse_bytes, m.sys_bytes);

@@ -41,22 +41,6 @@ static uint64_t resident_bytes(uint64_t lo, uint64_t hi, uint64_t used)
     return pages * PAGE_BYTES;
 }
 
-static bool make_room(struct cu__stack_memory *m, uint32_t number)
-{
-    if (number < m->counts_cap) {
-        return true;
-    }
-    uint32_t cap = m->counts_cap ? m->counts_cap * 2 : 64;
-    uint64_t *counts = realloc(m->counts, cap * sizeof(*counts));
-    if (!counts) {
-        return false;
-    }
-    memset(counts + m->counts_cap, 0, (cap - m->counts_cap) * sizeof(*counts));
-    m->counts = counts;
-    m->counts_cap = cap;
-    return true;
-}
-
 static bool add_stack(const struct cu_g_info *g, void *arg)
 {
     struct cu__stack_memory *m = arg;
@@ -72,12 +56,10 @@ static bool add_stack(const struct cu_g_info *g, void *arg)
     group.site = g->site;
     group.labels = g->labels;
     group.bytes = bytes;
-    uint32_t number = cu__intern(&m->groups, &group, sizeof(group));
-    if (number == COPPER_INTERN_NONE || !make_room(m, number)) {
+    if (cu__tally_add(&m->groups, &group, sizeof(group)) == COPPER_INTERN_NONE) {
         m->is_failed = true;
         return false;
     }
-    m->counts[number]++;
     m->inuse_bytes += bytes;
     m->sys_bytes += g->stack_hi - g->stack_lo;
     return true;
@@ -94,14 +76,13 @@ int cu__stack_memory_take(struct cu__stack_memory *m)
 
 void cu__stack_memory_clear(struct cu__stack_memory *m)
 {
-    cu__interner_clear(&m->groups);
-    free(m->counts);
+    cu__tally_clear(&m->groups);
     *m = (struct cu__stack_memory){0};
 }
 
 const struct cu__stack_group *cu__stack_group(const struct cu__stack_memory *m, uint32_t number)
 {
-    return cu__interned(&m->groups, number, NULL);
+    return cu__interned(&m->groups.kinds, number, NULL);
 }
 
 unsigned cu__stack_group_frames(const struct cu__stack_group *g,

@@ -17,7 +17,7 @@
 #ifndef COPPER_STACK_MEMORY_H
 #define COPPER_STACK_MEMORY_H
 
-#include "interner.h"
+#include "tally.h"
 
 #include <copper/inspect.h>
 #include <copper/stacks.h>
@@ -36,9 +36,7 @@ struct cu__stack_group {
 };
 
 struct cu__stack_memory {
-    struct cu__interner groups;
-    uint64_t *counts; /* stacks of each group */
-    uint32_t counts_cap;
+    struct cu__tally groups;
     uint64_t inuse_bytes; /* pages that exist */
     uint64_t sys_bytes;   /* address space of those stacks */
     bool is_failed;       /* out of memory */

@@ -54,11 +54,11 @@ struct starts {
 static int fold(const struct cu__census *c, struct starts *out)
 {
     uint32_t libc = libc_module();
-    out->counts = calloc(c->groups.nitems + 1, sizeof(*out->counts));
+    out->counts = calloc(c->groups.kinds.nitems + 1, sizeof(*out->counts));
     if (!out->counts) {
         return -ENOMEM;
     }
-    for (uint32_t i = 0; i < c->groups.nitems; i++) {
+    for (uint32_t i = 0; i < c->groups.kinds.nitems; i++) {
         const struct cu__census_group *g = cu__census_group(c, i);
         if (g->thread == COPPER_INTERN_NONE) {
             continue; /* a coroutine */
@@ -70,8 +70,8 @@ static int fold(const struct cu__census *c, struct starts *out)
         if (stack == COPPER_INTERN_NONE) {
             return -ENOMEM;
         }
-        out->counts[stack] += c->counts[i];
-        out->total += c->counts[i];
+        out->counts[stack] += c->groups.counts[i];
+        out->total += c->groups.counts[i];
     }
     return 0;
 }

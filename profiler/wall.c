@@ -14,8 +14,8 @@
 
 #include "budget.h"
 #include "census.h"
-#include "encode.h"
 #include "cpu_int.h"
+#include "encode.h"
 #include "http_query.h"
 #include "named.h"
 #include "recorded.h"
@@ -34,7 +34,7 @@
 
 #define LOOK_NS         (1000000000 / 99)
 #define LOOK_PAUSE_MAX  1000000000 /* there is one look a second, however small the budget */
-#define LOOKED_AT_MAX   10000 /* coroutines of one look, about */
+#define LOOKED_AT_MAX   10000      /* coroutines of one look, about */
 #define SECONDS_DEFAULT 30
 
 struct total {
@@ -92,11 +92,11 @@ static bool add_group(struct wall *w, const struct cu__census *look, uint32_t nu
     own.state = g->state;
     own.labels = g->labels;
     own.site = g->site;
-    uint32_t group = cu__intern(&w->seen.groups, &own, sizeof(own));
+    uint32_t group = cu__intern(&w->seen.groups.kinds, &own, sizeof(own));
     struct total *total =
         own.stack == COPPER_INTERN_NONE || group == COPPER_INTERN_NONE ? NULL : total_of(w, group);
     if (total) {
-        uint64_t count = look->counts[number] * (thread ? 1 : weight);
+        uint64_t count = look->groups.counts[number] * (thread ? 1 : weight);
         total->samples += count;
         total->ns += (int64_t)count * ns;
     }
@@ -110,7 +110,7 @@ static int look(struct wall *w, int64_t ns)
     uint32_t one_in = (uint32_t)(live / LOOKED_AT_MAX) + 1;
     int err =
         cu__census_take(&c, (struct cu__census_options){.with_threads = true, .one_in = one_in});
-    for (uint32_t i = 0; !err && i < c.groups.nitems; i++) {
+    for (uint32_t i = 0; !err && i < c.groups.kinds.nitems; i++) {
         err = add_group(w, &c, i, one_in, ns) ? 0 : -ENOMEM;
     }
     cu__census_clear(&c);
@@ -184,9 +184,8 @@ static void comment(struct cu_pprof *p, const struct wall *w)
 {
     char text[160];
     double seconds = (double)w->duration_ns / 1e9;
-    snprintf(text, sizeof text, "# rate: %" PRIu64 " looks in %.3f s, 99 a second wanted%s", w->looks,
-             seconds,
-             w->is_lowered ? "; lowered to stay within COPPER_BUDGET" : "");
+    snprintf(text, sizeof text, "# rate: %" PRIu64 " looks in %.3f s, 99 a second wanted%s",
+             w->looks, seconds, w->is_lowered ? "; lowered to stay within COPPER_BUDGET" : "");
     cu_pprof_comment(p, text);
     snprintf(text, sizeof text, "# cost: %.3f %% of a CPU",
              w->duration_ns > 0 ? 100 * (double)w->cost_ns / (double)w->duration_ns : 0);
@@ -205,7 +204,7 @@ static int encode(const struct wall *w, struct cu_pprof **out)
         cu_pprof_period(p, "wallclock", "nanoseconds", period > 0 ? period : LOOK_NS);
         cu_pprof_time(p, w->begin_wall_ns, w->duration_ns);
     }
-    for (uint32_t i = 0; !err && i < w->seen.groups.nitems; i++) {
+    for (uint32_t i = 0; !err && i < w->seen.groups.kinds.nitems; i++) {
         err = encode_group(e, w, i);
     }
     struct cu_pprof *p = e ? cu__encoder_finish(e) : NULL;
@@ -249,7 +248,7 @@ static int write_folded(struct cu__answer *a, const struct wall *w)
         return -ENOMEM;
     }
     cu__answer_begin(a, COPPER_TYPE_TEXT, NULL);
-    for (uint32_t i = 0; i < w->seen.groups.nitems && a->err == 0; i++) {
+    for (uint32_t i = 0; i < w->seen.groups.kinds.nitems && a->err == 0; i++) {
         const struct cu__census_group *g = cu__census_group(&w->seen, i);
         unsigned n;
         const cu_frame *frames = cu__census_stack(&w->seen, g->stack, &n);
