@@ -5,7 +5,7 @@
  * Design of time: workers, and so coroutines, have a clock that stands still but for two things.
  * Each reading by a coroutine advances it by a fixed step, so that a loop that waits for a time
  * ends; and when nothing is runnable it jumps to the next timer, so that sleeping takes no time and
- * timers fire in the order of their deadlines whatever the machine does. While a worker sleeps,
+ * timers fire in the order of their deadlines whatever the machine does. While workers rest,
  * because only something from outside can go on, time passes as the real one. Plain threads keep
  * the real clock; the two agree at the start.
  */
@@ -92,26 +92,27 @@ bool cu__replay_is_here(void)
     return cu__m() != NULL;
 }
 
-/* A worker without a P sleeps, or is about to. */
+/* The P is idle, and who reads the clock rests: it found nothing to run. Several may. */
 static void pass_really(void)
 {
-    int64_t real_ns = cu__real_now();
-    if (cu__replay.real_ns) {
-        bump(&cu__replay.now_ns, real_ns - cu__replay.real_ns);
+    int64_t real_ns = cu__real_now(), since_ns = load_relaxed(&cu__replay.real_ns);
+    while (since_ns < real_ns) {
+        if (cas_seq(&cu__replay.real_ns, &since_ns, real_ns)) {
+            add_relaxed(&cu__replay.now_ns, since_ns ? real_ns - since_ns : 0);
+            return;
+        }
     }
-    cu__replay.real_ns = real_ns;
 }
 
+/* Other workers without a P only read: when they look is left to chance. */
 int64_t cu__replay_now(void)
 {
     const struct cu__m *m = cu__m();
-    if (m->p == NULL) {
+    if (m->p) {
+        store_relaxed(&cu__replay.real_ns, 0);
+        add_relaxed(&cu__replay.now_ns, m->g ? READING_NS : 0);
+    } else if (load_relaxed(&m->is_idle) && load_seq(&cu__sched.idle_count)) {
         pass_really();
-    } else {
-        cu__replay.real_ns = 0;
-        if (m->g) {
-            bump(&cu__replay.now_ns, READING_NS);
-        }
     }
     return load_relaxed(&cu__replay.now_ns);
 }

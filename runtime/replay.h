@@ -18,7 +18,7 @@ struct cu__replay {
     uint32_t is_on;  /* constant while the runtime runs */
     uint64_t random; /* owner of the P */
     int64_t now_ns;  /* any: atomic; what coroutines take for the time */
-    int64_t real_ns; /* its worker; the clock when it last looked, while it sleeps; else 0 */
+    int64_t real_ns; /* any: atomic; the clock when a worker last looked, while all sleep; else 0 */
 };
 extern hidden struct cu__replay cu__replay;
 

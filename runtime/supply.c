@@ -97,7 +97,7 @@ static void list_idle_m(struct cu__m *m)
     store_relaxed(&m->wake, CU__SLEEPING);
     m->next = s->idle_ms;
     s->idle_ms = m;
-    m->is_idle = true;
+    store_relaxed(&m->is_idle, true);
     store_seq(&s->idle_ms_count, s->idle_ms_count + 1);
     if (m->is_starting) {
         m->is_starting = false;
@@ -113,7 +113,7 @@ static void unlist_idle_m(struct cu__m *m)
         link = &(*link)->next;
     }
     *link = m->next;
-    m->is_idle = false;
+    store_relaxed(&m->is_idle, false);
     store_seq(&s->idle_ms_count, s->idle_ms_count - 1);
 }
 

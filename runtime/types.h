@@ -288,7 +288,7 @@ struct cu__m {
     uint32_t telling;           /* writer: itself; any: atomic; odd: inside hooks (hooks.c) */
     struct cu__p *next_p;       /* lock: sched.lock; the P that somebody hands over */
     struct cu__m *next;         /* lock: sched.lock; in a list of idle, waiting or unused ones */
-    bool is_idle;               /* lock: sched.lock */
+    bool is_idle;               /* writer: sched.lock; any: atomic; in the list of those that rest */
     bool is_starting;           /* lock: sched.lock; one more, on its way to the idle ones */
     uint32_t wake;              /* any: atomic; it sleeps on this word */
     unsigned char *asked;       /* lock: sched.lock; its thread's byte of tls.h; NULL: not there */

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """COPPER_SCHED_SEED: the same seed does the same twice, seeds differ, and sleeping takes no time."""
+import itertools
 import os
 import subprocess
 import sys
@@ -24,10 +25,14 @@ begin = time.monotonic()
 first = [run(seed) for seed in range(SEEDS)]
 elapsed = time.monotonic() - begin
 again = [run(seed, COPPER_MAXPROCS="2") for seed in range(SEEDS)]
-print(first[0], f"{len(set(first))} different outcomes of {SEEDS} seeds; {elapsed:.1f} s")
+print(f"{len(set(first))} different outcomes of {SEEDS} seeds; {elapsed:.1f} s")
 changed = [seed for seed in range(SEEDS) if first[seed] != again[seed]]
-virtual = sum(int(line.split()[3]) for line in first) / 1000
-print(f"changed from one run to the next: {changed}; slept for {virtual:.0f} s")
+for seed in changed:
+    pairs = enumerate(itertools.zip_longest(first[seed].splitlines(), again[seed].splitlines()), 1)
+    number, lines = next((number, pair) for number, pair in pairs if pair[0] != pair[1])
+    print(f"seed {seed} changed from one run to the next, event {number}: {lines[0]} | {lines[1]}")
+virtual = sum(int(output.splitlines()[-1].split()[0]) for output in first) / 1e9
+print(f"slept for {virtual:.0f} s")
 assert not changed, "is a P taken away, or a coroutine held still, while cu__replay_is_on()?"
 assert len(set(first)) >= SEEDS // 2
 assert virtual > SEEDS and elapsed < virtual
