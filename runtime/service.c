@@ -4,9 +4,9 @@
  *
  * Design: counting, not naming: threads in /proc/self/task, less our workers, less the services
  * that are alive, less those that wait in our calls. Each of these counts goes up after the thread
- * is there and down before it is gone or goes on, so an error can only make a foreign thread of one
- * of ours. A main thread that ended by pthread_exit stays in the list as a zombie and is no thread
- * any more.
+ * is there and down before it is gone or goes on, and what comes or goes while the list is read
+ * does not count, so an error can only make a foreign thread of one of ours. A main thread that
+ * ended by pthread_exit stays in the list as a zombie and is no thread any more.
  *
  * Concurrency: the services are an array of atomic thread ids; a thread is taken out of it by a
  * thread-specific destructor when it ends.
@@ -124,15 +124,19 @@ static bool main_thread_has_ended(void)
     return end && end[1] == ' ' && end[2] == 'Z';
 }
 
+static int32_t count_ours(void)
+{
+    return (int32_t)load_seq(&cu__sched.workers_count) + load_seq(&services_count) +
+           cu__threads_blocked();
+}
+
 int32_t cu__threads_foreign(void)
 {
-    int32_t ours =
-        (int32_t)load_seq(&cu__sched.threads) + load_seq(&services_count) + cu__threads_blocked();
-    int32_t tasks = count_tasks();
+    int32_t before = count_ours(), tasks = count_tasks(), after = count_ours();
     if (tasks < 0) {
         return tasks;
     }
-    tasks -= ours;
+    tasks -= before < after ? before : after;
     return tasks == 1 && main_thread_has_ended() ? 0 : tasks;
 }
 

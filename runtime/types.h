@@ -288,7 +288,7 @@ struct cu__m {
     uint32_t telling;           /* writer: itself; any: atomic; odd: inside hooks (hooks.c) */
     struct cu__p *next_p;       /* lock: sched.lock; the P that somebody hands over */
     struct cu__m *next;         /* lock: sched.lock; in a list of idle, waiting or unused ones */
-    bool is_idle;               /* writer: sched.lock; any: atomic; in the list of those that rest */
+    bool is_idle;               /* writer: sched.lock; any: atomic; rests */
     bool is_starting;           /* lock: sched.lock; one more, on its way to the idle ones */
     uint32_t wake;              /* any: atomic; it sleeps on this word */
     unsigned char *asked;       /* lock: sched.lock; its thread's byte of tls.h; NULL: not there */
@@ -323,7 +323,8 @@ struct cu__sched {
     uint32_t ps_seen;            /* writer: lock; all P that are alive are below */
     uint32_t ps_used;            /* writer: lock; all P that ever were are below */
     uint32_t is_started;         /* any: atomic */
-    uint32_t threads;            /* any: atomic; workers alive */
+    uint32_t threads;            /* any: atomic; workers alive, and those that are being made */
+    uint32_t workers_count;      /* any: atomic; threads that are workers by now */
     uint32_t threads_max;        /* constant once started */
     bool is_handoff_on;          /* constant once started */
     uint32_t ms_used;            /* lock; how many of ms were ever in use */

@@ -91,6 +91,7 @@ static void begin(struct cu__m *m)
     snprintf(name, sizeof(name), "copper-%u", m->index);
     pthread_setname_np(pthread_self(), name);
     store_relaxed(&m->tid, (int32_t)syscall(SYS_gettid));
+    add_seq(&cu__sched.workers_count, 1);
     m->errno_address = &errno;
     describe_own_stack(m);
     cu__m_set(m);
@@ -112,6 +113,7 @@ static void end(struct cu__m *m)
     }
     cu__m_set(NULL);
     cu__preempt_end(m);
+    sub_seq(&s->workers_count, 1);
     cu__lock_take(&s->lock);
     m->next = s->unused_ms;
     s->unused_ms = m;

@@ -131,8 +131,8 @@ def main():
     try:
         result = run(program, case, {"ASAN_OPTIONS": "detect_leaks=0", **environment})
     except subprocess.TimeoutExpired:
-        print("it hangs, and nothing was said: is there a thread of ours that is neither counted in "
-              "cu__sched.threads nor called cu_service_thread_begin()?")
+        print("it hangs, and nothing was said: is there a thread of ours that is counted in neither "
+              "cu__sched.workers_count nor by cu_service_thread_begin()?")
         return 1
     print(result.stdout, result.stderr, f"status {result.returncode}")
     good = (result.returncode == status and re.search(says, result.stderr)

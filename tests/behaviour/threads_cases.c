@@ -119,6 +119,31 @@ static int retry(void)
     return 0;
 }
 
+static void stay(void *end)
+{
+    cu_wg_wait(end);
+}
+
+/* All are asleep but this thread, while one more is being made that is not needed any longer. */
+static int come_late(void)
+{
+    cu_wg end = {0};
+    cu_wg_add(&end, 1);
+    check(pipe(t.fds) == 0);
+    check(cu_wg_go(&t.waiters, stay, &end) > 0);
+    check(cu_wg_go(&t.keepers, block, NULL) > 0);
+    spawn_waiters();
+    usleep(100000);
+    write_byte(NULL);
+    usleep(500000);
+    cu_wg_done(&end);
+    cu_wg_wait(&t.keepers);
+    cu_wg_wait(&t.waiters);
+    check(t.ran == WAITERS);
+    printf("all went on\n");
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *which = argc > 1 ? argv[1] : "";
@@ -127,5 +152,6 @@ int main(int argc, char **argv)
            : strcmp(which, "block") == 0    ? keep(block, count)
            : strcmp(which, "announce") == 0 ? keep(block_announced, count)
            : strcmp(which, "retry") == 0    ? retry()
+           : strcmp(which, "late") == 0     ? come_late()
                                             : 98;
 }

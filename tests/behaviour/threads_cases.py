@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs threads_cases.c where no more threads are to be had: by COPPER_MAXTHREADS, or because
-pthread_create fails (SHIM makes it). All must go on in the end, and the runtime must have said who
-kept the thread, or why there was none.
+pthread_create fails or takes long (SHIM makes it). All must go on in the end, and the runtime must
+have said who kept the thread, or why there was none.
 
 usage: threads_cases.py PROGRAM CASE [SHIM]      or: threads_cases.py --list
 """
@@ -25,6 +25,7 @@ CASES = {
     "clone_fails_read": (["block"], "", "pthread_create:4+", NO_THREAD),
     "clone_fails_blocking": (["announce"], "", "pthread_create:4+", NO_THREAD),
     "clone_fails_once": (["retry"], "", "pthread_create:4", NO_THREAD),
+    "clone_is_late": (["late"], "", "pthread_create:4~900", r"\A\Z"),
 }
 
 

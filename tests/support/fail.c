@@ -3,6 +3,7 @@
  * Purpose: makes the n-th call of one library to the system fail. For LD_PRELOAD.
  *
  *     FAIL=mmap:3      the third mmap fails; FAIL=mmap:3+ the third and all after it
+ *     FAIL=pthread_create:3~500   the third does what it should, half a second later
  *     FAIL_IN=libcopper_runtime   only calls that come from code of this library count
  *     FAIL_REPORT=FILE            gets the name of the call when it fails: a run whose file stays
  *                                 empty made fewer calls
@@ -57,6 +58,7 @@ static struct {
     enum call call;
     long nth;
     bool and_all_after;
+    long late_ms;     /* 0: it fails */
     uintptr_t lo, hi; /* of the library's code */
     const char *report;
     long count;       /* atomic */
@@ -99,6 +101,7 @@ __attribute__((constructor)) static void begin(void)
         if (!strncmp(wanted, calls[i].name, length) && wanted[length] == ':') {
             f.nth = atol(wanted + length + 1);
             f.and_all_after = strchr(wanted, '+') != NULL;
+            f.late_ms = strchr(wanted, '~') ? atol(strchr(wanted, '~') + 1) : 0;
             f.call = (enum call)i;
         }
     }
@@ -129,6 +132,10 @@ static bool fails(enum call call, const void *from)
         /* each by itself: another's failure may end the process before the first one has said so */
         report();
         __atomic_store_n(&f.is_reported, true, __ATOMIC_RELEASE);
+    }
+    if (f.late_ms) {
+        usleep((useconds_t)f.late_ms * 1000);
+        return false;
     }
     errno = calls[call].error;
     return true;
