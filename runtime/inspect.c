@@ -14,7 +14,10 @@
  *   - the others have no lock of their own: their waiters are taken out under the stripe, and we
  *     would see is_queued false.
  *
- * Concurrency: one inspection at a time (inspection.lock, on which a thread sleeps).
+ * Concurrency: one inspection at a time has claims. One that lasts gives way to those that wait for
+ * it, between two coroutines, and goes on when they had their turn: first come, first served. So a
+ * short look does not wait for a long one, and a visitor may meet another inspection's visitor
+ * between two of its own calls. Threads that wait for their turn sleep.
  * Signal safety: cu_inspect_here reads two words through the initial-exec thread-local.
  */
 #include <copper/inspect.h>
@@ -39,7 +42,14 @@
 #include "sync_int.h"
 #include "tls.h"
 
-static pthread_mutex_t inspection = PTHREAD_MUTEX_INITIALIZER;
+#define TURN_NS COPPER_MS /* after which an inspection gives way */
+
+static struct turns {
+    pthread_mutex_t lock;
+    pthread_cond_t passed;
+    uint64_t drawn;  /* writer: lock; any: atomic; numbers given to who came */
+    uint64_t number; /* writer: whose turn it is, with the lock; the one that has it */
+} turns = {.lock = PTHREAD_MUTEX_INITIALIZER, .passed = PTHREAD_COND_INITIALIZER};
 
 /* Called with a claim on g and the object's stripe. */
 static bool still_waits(const struct cu__g *g)
@@ -227,15 +237,49 @@ static void prefetch_registers(uint32_t i)
     __builtin_prefetch(load_relaxed(&cu__registry_slot(i)->context.sp));
 }
 
+/* Waits for our turn. When it began. */
+static int64_t begin_turn(void)
+{
+    pthread_mutex_lock(&turns.lock);
+    uint64_t mine = turns.drawn;
+    store_relaxed(&turns.drawn, mine + 1);
+    while (turns.number != mine) {
+        pthread_cond_wait(&turns.passed, &turns.lock);
+    }
+    pthread_mutex_unlock(&turns.lock);
+    add_seq(&cu__sched.inspecting_count, 1);
+    cu__claims_open();
+    return cu_now();
+}
+
+static void end_turn(void)
+{
+    cu__claims_close();
+    sub_seq(&cu__sched.inspecting_count, 1);
+    pthread_mutex_lock(&turns.lock);
+    turns.number++;
+    pthread_cond_broadcast(&turns.passed);
+    pthread_mutex_unlock(&turns.lock);
+    if (load_seq(&cu__sched.quiesce_count)) {
+        cu__quiesce_check(); /* while we inspected, it could not come true */
+    }
+}
+
+/* Whether somebody waits for us to end our turn: an inspection, or who waits for all to be idle.
+ * Called in our turn. */
+static bool is_awaited(void)
+{
+    return load_relaxed(&turns.drawn) != turns.number + 1 ||
+           load_relaxed(&cu__sched.quiesce_count) != 0;
+}
+
 int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), void *arg)
 {
     int64_t visited = 0;
     if (!load_acquire(&cu__sched.is_started)) {
         return 0;
     }
-    pthread_mutex_lock(&inspection);
-    add_seq(&cu__sched.inspecting_count, 1);
-    cu__claims_open();
+    int64_t began_ns = begin_turn();
     uint32_t count = cu__registry_count();
     for (uint32_t i = 0; i < count; i++) {
         if (i + 1 < count) {
@@ -246,13 +290,12 @@ int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), voi
         if (seen == SEEN_ENOUGH) {
             break;
         }
+        if (unlikely(is_awaited()) && cu_now() - began_ns >= TURN_NS) {
+            end_turn();
+            began_ns = begin_turn();
+        }
     }
-    cu__claims_close();
-    sub_seq(&cu__sched.inspecting_count, 1);
-    pthread_mutex_unlock(&inspection);
-    if (load_seq(&cu__sched.quiesce_count)) {
-        cu__quiesce_check(); /* while we inspected, it could not come true */
-    }
+    end_turn();
     return visited;
 }
 
@@ -324,6 +367,6 @@ void cu_runtime_stats_read(struct cu_runtime_stats *out)
 /* An inspection of another thread does not go on in the child. */
 void cu__inspect_after_fork(void)
 {
-    pthread_mutex_t fresh = PTHREAD_MUTEX_INITIALIZER;
-    memcpy(&inspection, &fresh, sizeof(inspection));
+    struct turns fresh = {.lock = PTHREAD_MUTEX_INITIALIZER, .passed = PTHREAD_COND_INITIALIZER};
+    memcpy(&turns, &fresh, sizeof(turns));
 }

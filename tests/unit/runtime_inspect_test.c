@@ -307,6 +307,76 @@ static void from_a_plain_thread(void **state)
     cu_wg_wait(&done);
 }
 
+/* ---- turns ----------------------------------------------------------------------------------- */
+
+static int visited_slowly;       /* how many the long inspection has shown */
+static int short_look, quiesced; /* atomic; 1: has been answered, meanwhile */
+
+static bool show_slowly(const struct cu_g_info *g, void *unused)
+{
+    (void)g;
+    (void)unused;
+    __atomic_add_fetch(&visited_slowly, 1, __ATOMIC_SEQ_CST);
+    usleep(1000);
+    return true;
+}
+
+static bool show_first(const struct cu_g_info *g, void *unused)
+{
+    (void)g;
+    (void)unused;
+    return false;
+}
+
+static void wait_for_the_long_one(void)
+{
+    while (__atomic_load_n(&visited_slowly, __ATOMIC_SEQ_CST) == 0) {
+        usleep(100);
+    }
+}
+
+static void *look_shortly(void *after)
+{
+    wait_for_the_long_one();
+    cu_inspect_each(show_first, NULL);
+    __atomic_store_n(&short_look, 1, __ATOMIC_SEQ_CST);
+    *(int *)after = __atomic_load_n(&visited_slowly, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void *quiesce(void *after)
+{
+    wait_for_the_long_one();
+    quiesced = cu_quiesce(0, 30 * COPPER_SEC) == 0;
+    *(int *)after = __atomic_load_n(&visited_slowly, __ATOMIC_SEQ_CST);
+    return NULL;
+}
+
+static void a_long_inspection_lets_others_go_first(void **state)
+{
+    enum { WAITING = 300 };
+    (void)state;
+    pthread_t looker, quiescer;
+    int after_look = 0, after_quiesce = 0;
+    cu_wg ended = {0};
+    chan = cu_chan_new(0, 0);
+    for (int i = 0; i < WAITING; i++) {
+        assert_true(cu_wg_go(&ended, on_chan, NULL) > 0);
+    }
+    assert_int_equal(cu_quiesce(0, 5 * COPPER_SEC), 0);
+    assert_int_equal(pthread_create(&looker, NULL, look_shortly, &after_look), 0);
+    assert_int_equal(pthread_create(&quiescer, NULL, quiesce, &after_quiesce), 0);
+    assert_int_equal(cu_inspect_each(show_slowly, NULL), WAITING); /* it misses none for it */
+    pthread_join(looker, NULL);
+    pthread_join(quiescer, NULL);
+    assert_true(short_look && quiesced);
+    assert_in_range(after_look, 1, WAITING - 1);
+    assert_in_range(after_quiesce, 1, WAITING - 1);
+    cu_chan_close(chan);
+    cu_wg_wait(&ended);
+    cu_chan_unref(chan);
+}
+
 static void statistics(void **state)
 {
     (void)state;
@@ -329,6 +399,7 @@ int main(void)
         cmocka_unit_test(scopes_hold_descendants),
         cmocka_unit_test(quiesce_times_out),
         cmocka_unit_test(from_a_plain_thread),
+        cmocka_unit_test(a_long_inspection_lets_others_go_first),
         cmocka_unit_test(statistics),
         /* the last: it leaves threads behind, which `statistics` counts */
         cmocka_unit_test(who_lost_its_p_stops_where_others_do),

@@ -117,7 +117,8 @@ struct cu_g_info {
 /* Calls visit for every live coroutine until it returns false. Coroutines that start or end
  * meanwhile may or may not be seen; each is seen at most once. The visitor must not park, spawn or
  * wait for any coroutine. From plain threads and coroutines (the caller itself is reported as
- * running). Returns the number visited, or -errno. About 100 ns each besides the visitor. */
+ * running). Several at a time take turns of a millisecond, so that none waits for a long one to
+ * end. Returns the number visited, or -errno. About 100 ns each besides the visitor. */
 int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), void *arg);
 
 /* What the calling thread is doing. Async-signal-safe, takes no lock, about 5 ns. */
