@@ -5,72 +5,89 @@
 #include "stack_memory.h"
 
 #include "census.h"
+#include "resident.h"
 #include "runtime_weak.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+#include <unistd.h>
 
-#define PAGE_BYTES        4096u
-#define FIRST_BATCH_PAGES 8u /* of most coroutines all there is */
-#define BATCH_PAGES       512u
+#define BATCH 256u /* coroutines; what one delays a waiting inspection by is their pages' walk */
 
-/* Pages of [lo, hi) that exist, from the top to the first gap that none of what is in use lies
- * below: what a deep excursion left beyond such a gap is given back soon, and looking for it would
- * be most of the work. A stack is never unmapped, so it does not matter if it changes hands
- * meanwhile. used: the deepest byte in use. */
-static uint64_t resident_bytes(uint64_t lo, uint64_t hi, uint64_t used)
+/* Coroutines that were seen, and whose stacks are still to be asked for. */
+struct batch {
+    struct cu__stack_memory *memory;
+    int pagemap;
+    uint32_t n;
+    struct cu__stack_group groups[BATCH];
+    struct cu__piece stacks[BATCH];
+};
+
+static void count_one(struct cu__stack_memory *m, struct cu__stack_group *group,
+                      const struct cu__piece *stack)
 {
-    unsigned char is_there[BATCH_PAGES];
-    uint64_t pages = 0, batch = FIRST_BATCH_PAGES;
-    for (uint64_t at = hi; at > lo; batch = batch < BATCH_PAGES ? 2 * batch : BATCH_PAGES) {
-        uint64_t n = (at - lo) / PAGE_BYTES;
-        n = n < batch ? n : batch;
-        at -= n * PAGE_BYTES;
-        if (n == 0 || mincore((void *)(uintptr_t)at, n * PAGE_BYTES, is_there) != 0) {
-            break;
-        }
-        for (uint64_t i = 0; i < n; i++) {
-            pages += is_there[i] & 1;
-        }
-        if (at <= used && !(is_there[0] & 1)) {
-            break;
-        }
+    if (stack->bytes == 0) {
+        return; /* it has not run yet, or has ended since */
     }
-    return pages * PAGE_BYTES;
+    group->bytes = stack->bytes;
+    if (cu__tally_add(&m->groups, group, sizeof(*group)) == COPPER_INTERN_NONE) {
+        m->is_failed = true;
+        return;
+    }
+    m->inuse_bytes += stack->bytes;
+    m->sys_bytes += stack->hi - stack->lo;
+}
+
+/* Stacks are never unmapped, so that it does not matter whose they are by now. */
+static void count_batch(struct batch *b)
+{
+    cu__resident_fill(b->pagemap, b->stacks, b->n);
+    for (uint32_t i = 0; i < b->n; i++) {
+        count_one(b->memory, &b->groups[b->stacks[i].number], &b->stacks[i]);
+    }
+    b->n = 0;
 }
 
 static bool add_stack(const struct cu_g_info *g, void *arg)
 {
-    struct cu__stack_memory *m = arg;
-    uint64_t used = g->has_regs ? g->regs.sp : g->stack_lo;
-    uint64_t bytes = resident_bytes(g->stack_lo, g->stack_hi, used);
-    if (bytes == 0) {
-        return true; /* it has not run yet */
+    struct batch *b = arg;
+    if (g->stack_hi == 0) {
+        return true; /* it has none yet */
     }
-    struct cu__stack_group group;
-    memset(&group, 0, sizeof(group)); /* interned by its bytes: padding counts */
-    group.origin = g->origin;
-    group.entry = g->entry;
-    group.site = g->site;
-    group.labels = g->labels;
-    group.bytes = bytes;
-    if (cu__tally_add(&m->groups, &group, sizeof(group)) == COPPER_INTERN_NONE) {
-        m->is_failed = true;
-        return false;
+    if (b->n == BATCH) {
+        count_batch(b);
     }
-    m->inuse_bytes += bytes;
-    m->sys_bytes += g->stack_hi - g->stack_lo;
-    return true;
+    struct cu__stack_group *group = &b->groups[b->n];
+    memset(group, 0, sizeof(*group)); /* interned by its bytes: padding counts */
+    group->origin = g->origin;
+    group->entry = g->entry;
+    group->site = g->site;
+    group->labels = g->labels;
+    b->stacks[b->n] = (struct cu__piece){.lo = g->stack_lo, .hi = g->stack_hi, .number = b->n};
+    b->n++;
+    return !b->memory->is_failed;
 }
 
 int cu__stack_memory_take(struct cu__stack_memory *m)
 {
     *m = (struct cu__stack_memory){0};
-    if (cu__has_runtime()) {
-        cu_inspect_each(add_stack, m);
+    if (!cu__has_runtime()) {
+        return 0;
     }
+    struct batch *b = malloc(sizeof(*b));
+    if (!b) {
+        return -ENOMEM;
+    }
+    b->memory = m;
+    b->n = 0;
+    b->pagemap = cu__resident_open();
+    cu_inspect_each(add_stack, b);
+    count_batch(b);
+    if (b->pagemap >= 0) {
+        close(b->pagemap);
+    }
+    free(b);
     return m->is_failed ? -ENOMEM : 0;
 }
 
