@@ -9,10 +9,10 @@
  * first brought to that one.
  *
  * Stacks of coroutines come from no allocator. They are samples too, below a leaf of their own,
- * with what is known of them without stopping anybody (stack_memory.h); their allocated values are
- * those in use, since nothing counts the ones that ended. The text form has their sum in its last
- * lines only: its records are scaled by who reads them, which would make ones of a few pages that
- * are known exactly into guesses.
+ * with what is known of them without stopping anybody (stack_memory.h). They have values in use
+ * only: allocated ones never fall, and nothing counts the stacks of those that ended. The text form
+ * has their sum in its last lines only: its records are scaled by who reads them, which would make
+ * ones of a few pages that are known exactly into guesses.
  *
  * A program without the wrapper gets an empty profile that says how to get a full one.
  */
@@ -157,7 +157,7 @@ static int encode_stack_group(struct cu__encoder *e, const struct cu__stack_grou
     cu_frame frames[COPPER_SPAWN_DEPTH_MAX];
     char spawned_at[512];
     int64_t objects = (int64_t)count, bytes = (int64_t)(count * g->bytes);
-    const int64_t values[HEAP_VALUES] = {objects, bytes, objects, bytes};
+    const int64_t values[HEAP_VALUES] = {[INUSE_OBJECTS] = objects, [INUSE_BYTES] = bytes};
     unsigned nframes = cu__stack_group_frames(g, frames);
     size_t n = 0;
     labels[n++] = (struct cu_pprof_label){.key = "bytes", .num = (int64_t)g->bytes};

@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Stacks of coroutines in heap and allocs: known amounts, spawned at three places, as `go tool pprof`
-reads them; what is left when some have ended; the sums in the text form."""
+reads them; what is left when some have ended, and that no allocated value fell; the sums in the text
+form."""
 from http_support import *
 
 LEAF = "[coroutine stack]"
 RAW_LEAF = LEAF.split(" ")[0]  # class Raw ends names at a space
 BYTES = 3
+ALLOCATED = (0, 1)  # objects, bytes
 
 
 def stacks_by_function(raw):
@@ -15,7 +17,7 @@ def stacks_by_function(raw):
         stack = raw.stack(i)
         if stack[0] != RAW_LEAF:
             continue
-        check(values[0] == values[2] and values[1] == values[3], "allocated and in use: %s" % values)
+        check(not any(values[v] for v in ALLOCATED), "in use, not allocated: %s" % values)
         sums = found.setdefault(stack[1], [0, 0, []])
         sums[0] += values[2]
         sums[1] += values[BYTES]
@@ -36,6 +38,23 @@ def judge(raw, known):
             check("spawner" in raw.labels[i].get("spawned_at", ""), "site: %s" % raw.labels[i])
             check("bytes" in raw.labels[i], "bytes: %s" % raw.labels[i])
     return found
+
+
+def allocated(raw):
+    """Objects and bytes of each stack, since the start."""
+    sums = {}
+    for i, (values, _) in enumerate(raw.samples):
+        key = tuple(raw.stack(i))
+        before = sums.get(key, (0, 0))
+        sums[key] = tuple(before[v] + values[v] for v in ALLOCATED)
+    return sums
+
+
+def judge_growth(before, after):
+    check(before and sum(v[1] for v in before.values()) >= 16 << 20, "allocated: %s" % before)
+    for key, sums in before.items():
+        now = after.get(key, (0, 0))
+        check(all(n >= b for n, b in zip(now, sums)), "fell from %s to %s: %s" % (sums, now, key))
 
 
 def judge_text(server, pprof, found):
@@ -63,7 +82,8 @@ def main():
         found = judge(heap, known)
         blocks = sum(v[BYTES] for i, (v, _) in enumerate(heap.samples) if heap.stack(i)[0] == "block")
         check(blocks == 16 << 20, "from malloc: %d" % blocks)
-        judge(Raw(pprof.clean("-raw", server.url + "/allocs")), known)
+        allocs = Raw(pprof.clean("-raw", server.url + "/allocs"))
+        judge(allocs, known)
         judge_text(server, pprof, found)
         top = pprof.clean("-top", server.url + "/heap")
         check(LEAF in top, "top: %s" % top[:400])
@@ -73,6 +93,7 @@ def main():
         del known["small"]
         left = judge(Raw(pprof.clean("-raw", server.url + "/heap")), known)
         check("small" not in left, "stacks of coroutines that ended: %s" % left)
+        judge_growth(allocated(allocs), allocated(Raw(pprof.clean("-raw", server.url + "/allocs"))))
     finish()
 
 
