@@ -71,11 +71,11 @@ static void note_sig(int sig, siginfo_t *info, void *context)
     pass_on_sig(sig, info, context);
 }
 
-/* On the scheduler's path, after the eventfd was written to. */
+/* Called with the lock, before the list changes: a signal is for those who wanted it when it came.
+ */
 static void send_pending(void)
 {
     uint64_t pending = __atomic_exchange_n(&notified.pending, 0, __ATOMIC_SEQ_CST);
-    cu__lock_take(&notified.lock);
     for (int sig = 1; sig <= SIGNALS; sig++) {
         for (struct wanter *w = notified.first; w && (pending & bit_of(sig)); w = w->next) {
             if (w->mask & bit_of(sig)) {
@@ -83,6 +83,13 @@ static void send_pending(void)
             }
         }
     }
+}
+
+/* On the scheduler's path, after the eventfd was written to. */
+static void deliver(void)
+{
+    cu__lock_take(&notified.lock);
+    send_pending();
     cu__lock_drop(&notified.lock);
 }
 
@@ -170,7 +177,7 @@ static int make_event(void)
     if (event < 0) {
         return -errno;
     }
-    int error = cu__netpoll_watch_source(event, send_pending);
+    int error = cu__netpoll_watch_source(event, deliver);
     if (error) {
         close(event);
         return error;
@@ -226,6 +233,7 @@ int cu_signal_notify(cu_chan *c, const int *signals, size_t count)
         return -ENOMEM;
     }
     cu__lock_take(&notified.lock);
+    send_pending();
     error = make_event();
     if (error == 0) {
         struct wanter *w = find(c);
@@ -253,6 +261,7 @@ int cu_signal_notify(cu_chan *c, const int *signals, size_t count)
 static void take_back(const cu_chan *c, uint64_t mask)
 {
     cu__lock_take(&notified.lock);
+    send_pending();
     for (struct wanter *w = notified.first; w; w = w->next) {
         if (c == NULL || w->c == c) {
             w->mask &= ~mask;

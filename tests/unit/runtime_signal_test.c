@@ -148,6 +148,30 @@ COROUTINE_TEST(a_closed_channel)
     return 0;
 }
 
+/* On a thread that the handler may run on, so that it has run when raise returns; the poller may
+ * not have come to it by then. */
+static void a_signal_is_for_who_wanted_it_then(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 200; i++) {
+        cu_chan *c = cu_chan_new(sizeof(int), 4), *later = cu_chan_new(sizeof(int), 4);
+        int sig = 0;
+        assert_int_equal(cu_signal_notify(c, (const int[]){SIGUSR1}, 1), 0);
+        raise(SIGUSR1);
+        assert_int_equal(cu_signal_notify(later, (const int[]){SIGUSR1}, 1), 0);
+        assert_int_equal(cu_try_recv(c, &sig), 0);
+        assert_int_equal(sig, SIGUSR1);
+        assert_int_equal(cu_chan_len(later), 0);
+        raise(SIGUSR1);
+        cu_signal_stop(c);
+        assert_int_equal(cu_try_recv(c, &sig), 0);
+        cu_signal_stop(later);
+        assert_int_equal(cu_chan_len(later), 1);
+        cu_chan_unref(c);
+        cu_chan_unref(later);
+    }
+}
+
 int main(void)
 {
 #if COPPER_WITH_TSAN
@@ -156,7 +180,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(signals_arrive),     cmocka_unit_test(a_full_channel_loses),
         cmocka_unit_test(a_closed_channel),   cmocka_unit_test(the_programs_handler_stays),
-        cmocka_unit_test(what_cannot_be_had),
+        cmocka_unit_test(what_cannot_be_had), cmocka_unit_test(a_signal_is_for_who_wanted_it_then),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,7 +43,8 @@ extern "C" {
  * SIGSYS). -ENOMEM; -EMFILE, -ENFILE: a descriptor is needed. */
 int cu_signal_notify(cu_chan *c, const int *signals, size_t count);
 
-/* The channel gets no more signals: when this returns, it has got its last. */
+/* The channel gets no more signals: when this returns, it has got its last. Signals whose handler
+ * ran before are sent to it first, and to no channel that asks for them later. */
 void cu_signal_stop(cu_chan *c);
 
 /* No channel gets these signals any more; count 0: none at all. */
