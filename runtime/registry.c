@@ -7,12 +7,14 @@
  */
 #include "registry.h"
 
+#include <copper/sync.h>
 #include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 
 #define CHUNK_SLOTS COPPER_CHUNK_SLOTS
 #define ID_STEP     ((cu_id)COPPER_COROUTINES_MAX)
+#define LAST_ID     (INT64_MAX >> COPPER_MUTEX_ID_SHIFT) /* a mutex keeps who holds it beside flags */
 #define REFILL      (COPPER_G_CACHE / 2)
 
 static struct {
@@ -132,6 +134,9 @@ void cu__registry_give(struct cu__p *p, struct cu__g *g)
 {
     cu_id id = g->id;
     store_relaxed(&g->id, 0);
+    if (unlikely(id > LAST_ID - ID_STEP)) {
+        return; /* after 10^11 coroutines a slot has no id left, and is not used any more */
+    }
     store_relaxed(&g->created_ns, id + ID_STEP);
     g->next = NULL;
     if (p == NULL) {
