@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 #
-# Runs our benchmarks and their twins (Go always, Boost.Fiber where it has the feature and is
-# installed) in turn, several rounds, at one and at two P, and prints, tab-separated,
+# Runs our benchmarks and their twins (Go always; Boost.Fiber where it has the feature and is
+# installed; plain C on one thread where that says what the kernel alone takes) in turn, several
+# rounds, at one and at two P, and prints, tab-separated,
 #   name  P  peer  ours_ns  peer_ns  ratio
 # with medians. Times mean something only as ratios of one run on one machine. Rows whose name has a
 # dot are no times: name.switches is how often our scheduler switched for one operation.
@@ -26,6 +27,7 @@ command -v go >/dev/null || { echo "compare.sh: go is not installed" >&2; exit 1
 go build -o "$work/go" "$here"/go/*.go
 c++ -O2 -o "$work/boost" "$here/boost/peer.cc" -lboost_fiber -lboost_context -lpthread \
     2>/dev/null || echo "compare.sh: no Boost.Fiber (libboost-fiber-dev): left out" >&2
+cc -O2 -o "$work/plain" "$here/plain/peer.c"
 
 # one program's lines, with P and side in front; a twin that does not have it prints nothing
 run_one() {
@@ -43,6 +45,7 @@ for procs in ${PROCS:-1 2}; do
             COPPER_MAXPROCS=$procs run_one "$procs" ours "$build/bench/bench_$name"
             GOMAXPROCS=$procs run_one "$procs" go "$work/go" "$name"
             [ ! -x "$work/boost" ] || PROCS=$procs run_one "$procs" boost.fiber "$work/boost" "$name"
+            [ "$procs" != 1 ] || run_one 1 plain "$work/plain" "$name"
         done
     done
 done
@@ -67,5 +70,6 @@ sort -t $'\t' -k1,1 -k3,3 -k2,2 -k4,4g "$work/all" | awk -F '\t' '
         if (ours == "") continue
         if ((at "go") in median) row(i, "go", ours, median[at "go"])
         if ((at "boost.fiber") in median) row(i, "boost.fiber", ours, median[at "boost.fiber"])
+        if ((at "plain") in median) row(i, "plain", ours, median[at "plain"])
         if (!((at "go") in median) && !((at "boost.fiber") in median)) row(i, "-", ours, "")
       } }'
