@@ -335,6 +335,20 @@ static void on_worker_stopped(void *tool, int64_t now, int32_t tid)
     note_bare(COPPER_TRACE_THREAD_ENDED, now, 0, -1, NULL, 0);
 }
 
+static void on_procs_changed(void *tool, int64_t now, int procs)
+{
+    (void)tool;
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (s) {
+        uint64_t arg = (uint64_t)procs;
+        uint16_t stack = stack_here(s, now);
+        put(s,
+            &(struct cu__trace_record){
+                .now_ns = now, .kind = COPPER_TRACE_PROCS, .stack = stack, .p = -1},
+            &arg, 1);
+    }
+}
+
 static const struct cu_hooks table = {
     .version = COPPER_HOOKS_VERSION,
     .size = sizeof(table),
@@ -352,6 +366,7 @@ static const struct cu_hooks table = {
     .p_started = on_p_started,
     .p_stopped = on_p_stopped,
     .options = COPPER_HOOKS_NO_CPU_TIME,
+    .procs_changed = on_procs_changed,
 };
 
 bool cu__trace_can_record(void)

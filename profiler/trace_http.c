@@ -44,7 +44,6 @@ struct output {
     struct cu__perfetto *perfetto; /* once begun */
 };
 
-#pragma weak cu_maxprocs
 
 static bool begin(struct output *o)
 {
@@ -55,7 +54,7 @@ static bool begin(struct output *o)
     if (!o->is_perfetto) {
         return cu__answer_write(o->a, COPPER_WIRE_HEADER, COPPER_WIRE_HEADER_BYTES) == 0;
     }
-    o->perfetto = cu__perfetto_new(cu__answer_write, o->a, cu_maxprocs ? (uint64_t)cu_maxprocs() : 0);
+    o->perfetto = cu__perfetto_new(cu__answer_write, o->a);
     o->a->err = o->perfetto ? o->a->err : -ENOMEM;
     return o->perfetto != NULL;
 }

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define COPPER_MODEL_P_MAX     1024u
+#define COPPER_MODEL_P_MAX     COPPER_TRACE_SPARE_P
 #define COPPER_MODEL_M_BUCKETS 1024u
 #define COPPER_REGIONS_MAX     64u
 #define COPPER_SLAB            256u
@@ -80,6 +80,8 @@ struct cu__model {
     uint64_t last_unit;
     struct cu__model_stats stats;
     uint64_t heap_bytes; /* to be told; 0: nothing */
+    uint64_t procs;      /* 0: not known */
+    uint64_t procs_told; /* generation in which that was told; 0: in none */
     bool is_failed;
 };
 
@@ -939,6 +941,17 @@ static void tell_heap(struct cu__model *model, struct cu__model_m *m)
     }
 }
 
+/* Only a coroutine that runs can. */
+static void tell_procs(struct cu__model *model, struct cu__model_m *m, uint32_t stack)
+{
+    if (model->procs && model->procs_told != model->generation && m->p && m->g &&
+        m->p->status == P_RUNNING && m->g->status == G_RUNNING) {
+        mention_m(model, m);
+        WRITE(model, m, PROCS_CHANGE, model->procs, stack_id(model, stack));
+        model->procs_told = model->generation;
+    }
+}
+
 /* ---- one event ------------------------------------------------------------------------------- */
 
 void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
@@ -995,6 +1008,10 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
     case COPPER_TRACE_THREAD_ENDED:
         on_thread_ended(model, m);
         break;
+    case COPPER_TRACE_PROCS:
+        cu__model_procs(model, r->args[0]);
+        tell_procs(model, m, stack);
+        break;
     case COPPER_TRACE_LABELS:
         g->labels = (const void *)(uintptr_t)r->args[0];
         g->labelled = 0;
@@ -1012,6 +1029,13 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
     }
     m->guess_g = 0; /* what the inspection saw is older or newer than this, and no longer needed */
     tell_heap(model, m);
+    tell_procs(model, m, COPPER_INTERN_NONE);
+}
+
+void cu__model_procs(struct cu__model *model, uint64_t procs)
+{
+    model->procs = procs;
+    model->procs_told = 0;
 }
 
 void cu__model_heap(struct cu__model *model, uint64_t bytes)
@@ -1178,7 +1202,7 @@ unsigned char *cu__model_end(struct cu__model *model, int64_t now_ns, bool with_
     return bytes;
 }
 
-struct cu__model *cu__model_new(uint64_t spare_p)
+struct cu__model *cu__model_new(void)
 {
     struct cu__model *model = calloc(1, sizeof(*model));
     if (!model) {
@@ -1194,7 +1218,7 @@ struct cu__model *cu__model_new(uint64_t spare_p)
     for (uint32_t i = 0; i < COPPER_MODEL_P_MAX; i++) {
         model->ps[i].id = i;
     }
-    spare(model)->id = spare_p;
+    spare(model)->id = COPPER_TRACE_SPARE_P;
     model->nobody.tid = COPPER_WIRE_NO_THREAD;
     model->tables.thread = model->samples.thread = COPPER_WIRE_NO_THREAD;
     return model;

@@ -28,8 +28,11 @@
 struct cu__model;
 struct cu__model_m; /* a thread */
 
-/* NULL: out of memory. spare_p: the number of a P that does not exist. */
-struct cu__model *cu__model_new(uint64_t spare_p);
+/* The number of the P that does not exist: above those of the runtime, whose number may grow. */
+#define COPPER_TRACE_SPARE_P 1024u
+
+/* NULL: out of memory. */
+struct cu__model *cu__model_new(void);
 void cu__model_free(struct cu__model *model);
 
 /* The thread with this id, known or new. NULL: out of memory. */
@@ -48,6 +51,8 @@ void cu__model_apply(struct cu__model *model, struct cu__model_m *m,
                      const struct cu__trace_record *record, uint32_t stack);
 /* Records of this thread are missing from here on. */
 void cu__model_lost(struct cu__model *model, struct cu__model_m *m, uint64_t count);
+/* How many P there are, to be told in each generation, until an event says otherwise. */
+void cu__model_procs(struct cu__model *model, uint64_t procs);
 /* Bytes of the heap in use, to be told with the next event that has a place for it. */
 void cu__model_heap(struct cu__model *model, uint64_t bytes);
 /* A sample of the CPU profile. g 0: none. */

@@ -5,6 +5,7 @@
  */
 #include "trace_perfetto.h"
 
+#include "trace_model.h"
 #include "trace_wire.h"
 
 #include <errno.h>
@@ -14,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define PLACES          1025u /* P: those of the model, and the spare one */
+#define PLACES          (COPPER_TRACE_SPARE_P + 1) /* P */
 #define STACK_SHOWN     12u   /* frames of a stack in the text */
 #define COUNTER_STEP_NS 100000
 #define FIRST_P_TRACK   1u /* the track number of P 0 */
@@ -82,7 +83,7 @@ struct cu__perfetto {
     void *arg;
     int err;
     bool has_begun;
-    uint64_t spare_p, last_flow;
+    uint64_t last_flow;
     int64_t now_ns, counted_ns;
     uint32_t counts[STATE_COUNT];
     bool is_count_due;
@@ -338,6 +339,7 @@ static int args_of(uint8_t type)
     case COPPER_WIRE_GO_LABEL:
     case COPPER_WIRE_HEAP_ALLOC:
         return 1;
+    case COPPER_WIRE_PROCS_CHANGE:
     case COPPER_WIRE_PROC_START:
     case COPPER_WIRE_PROC_STATUS:
     case COPPER_WIRE_GO_START:
@@ -533,7 +535,7 @@ static void name_track(struct cu__perfetto *x, struct place *p)
         return;
     }
     uint64_t track = track_of(x, p);
-    bool is_spare = track - FIRST_P_TRACK == x->spare_p;
+    bool is_spare = track - FIRST_P_TRACK == COPPER_TRACE_SPARE_P;
     p->is_named = true;
     begin_event(x, 'M', track, x->now_ns);
     say(x, ",\"name\":\"thread_name\",\"args\":{\"name\":\"%s %llu\"}}", is_spare ? "without P" : "P",
@@ -849,6 +851,12 @@ static void on_heap(struct cu__perfetto *x, uint64_t bytes)
     say(x, ",\"name\":\"heap\",\"args\":{\"bytes\":%llu}}", (unsigned long long)bytes);
 }
 
+static void on_procs(struct cu__perfetto *x, uint64_t procs)
+{
+    begin_event(x, 'C', 0, x->now_ns);
+    say(x, ",\"name\":\"procs\",\"args\":{\"P\":%llu}}", (unsigned long long)procs);
+}
+
 static void on_label(struct cu__perfetto *x, const struct thread *m, uint64_t label)
 {
     struct item *g = find(x, m->g);
@@ -924,6 +932,9 @@ static void on_event(struct cu__perfetto *x, uint64_t tid, const struct event *e
     case COPPER_WIRE_LOG:
         on_log(x, m, e);
         break;
+    case COPPER_WIRE_PROCS_CHANGE:
+        on_procs(x, e->args[0]);
+        break;
     case COPPER_WIRE_HEAP_ALLOC:
         on_heap(x, e->args[0]);
         break;
@@ -943,13 +954,12 @@ static void begin_text(struct cu__perfetto *x)
     say(x, "\"}}");
 }
 
-struct cu__perfetto *cu__perfetto_new(cu__trace_sink *sink, void *arg, uint64_t spare_p)
+struct cu__perfetto *cu__perfetto_new(cu__trace_sink *sink, void *arg)
 {
     struct cu__perfetto *x = calloc(1, sizeof(*x));
     if (x) {
         x->sink = sink;
         x->arg = arg;
-        x->spare_p = spare_p;
         begin_text(x);
     }
     return x;

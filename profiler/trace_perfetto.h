@@ -19,9 +19,8 @@
 
 struct cu__perfetto;
 
-/* sink gets the text piece by piece. spare_p: the number of the P that does not exist. NULL: out of
- * memory. */
-struct cu__perfetto *cu__perfetto_new(cu__trace_sink *sink, void *arg, uint64_t spare_p);
+/* sink gets the text piece by piece. NULL: out of memory. */
+struct cu__perfetto *cu__perfetto_new(cu__trace_sink *sink, void *arg);
 /* The next generation. 0, -ENOMEM, -EBADMSG: these are no bytes of the recorder; or what the sink
  * said. After a failure nothing more is written. */
 int cu__perfetto_add(struct cu__perfetto *x, const unsigned char *bytes, size_t n);

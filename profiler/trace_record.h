@@ -54,6 +54,7 @@
     X(P_STARTED)                                                                                   \
     X(P_STOPPED)                                                                                   \
     X(THREAD_ENDED)                                                                                \
+    X(PROCS)        /* how many P there are from now on */                                         \
     X(LABELS)       /* set: those of g from now on */                                              \
     X(TASK_BEGIN)   /* task, parent, length, name */                                               \
     X(TASK_END)     /* task */                                                                     \

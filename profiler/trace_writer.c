@@ -487,12 +487,13 @@ static int start_recording(void)
 {
     cu_stacks_prepare();
     streams = calloc(COPPER_TRACE_STREAMS, sizeof(*streams));
-    model = cu__model_new(cu_maxprocs ? (uint64_t)cu_maxprocs() : 0);
+    model = cu__model_new();
     if (!streams || !model) {
         return -ENOMEM;
     }
     int err = cu__trace_record_start();
     if (!err) {
+        cu__model_procs(model, cu_maxprocs ? (uint64_t)cu_maxprocs() : 0);
         cu_inspect_each(note_inspected, NULL);
     }
     return err;

@@ -35,7 +35,8 @@
     X(WORKER_STARTED, worker_started, (int32_t tid), tid)                                          \
     X(WORKER_STOPPED, worker_stopped, (int32_t tid), tid)                                          \
     X(P_STARTED, p_started, (int p, int32_t tid), p, tid)                                          \
-    X(P_STOPPED, p_stopped, (int p), p)
+    X(P_STOPPED, p_stopped, (int p), p)                                                            \
+    X(PROCS_CHANGED, procs_changed, (int procs), procs)
 
 enum cu__event {
 #define COPPER_EVENT_ENUM(name, ...) CU__EVENT_##name,

@@ -28,6 +28,8 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "clock.h"
+#include "events.h"
 #include "random.h"
 #include "registry.h"
 #include "replay.h"
@@ -178,6 +180,14 @@ static void tell_if_all_idle(struct cu__sched *s)
     }
 }
 
+/* Called with `changing`, so that changes are told in their order. */
+static void tell_change(uint32_t former, uint32_t procs)
+{
+    if (former != procs && EVENT_ON(PROCS_CHANGED)) {
+        cu__emit_procs_changed(cu_now(), (int)procs);
+    }
+}
+
 static int change(struct cu__sched *s, uint32_t procs)
 {
     uint32_t former = s->procs;
@@ -189,6 +199,7 @@ static int change(struct cu__sched *s, uint32_t procs)
         next = p->next_idle;
         cu__p_hand_on(p);
     }
+    tell_change(former, procs);
     cu__sysmon_work(); /* to look at those that have one too many */
     tell_if_all_idle(s);
     return (int)former;
@@ -208,6 +219,7 @@ int cu_set_maxprocs(int n)
     if (!load_acquire(&s->is_started)) {
         result = cu_maxprocs();
         store_relaxed(&asked, (uint32_t)n);
+        tell_change((uint32_t)result, (uint32_t)n);
     } else if (cu__replay_is_on()) {
         result = n == 1 ? 1 : -EBUSY;
     } else {

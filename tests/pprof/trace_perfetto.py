@@ -99,7 +99,7 @@ class Perfetto:
 
     def check_counters(self):
         names = collections.Counter(e["name"] for e in self.by_phase["C"])
-        check(names["coroutines"] > 10 and set(names) <= {"coroutines", "heap"},
+        check(names["coroutines"] > 10 and names["procs"] and set(names) <= {"coroutines", "heap", "procs"},
               "%s: counters %s" % (self.what, names))
         for event in self.by_phase["C"]:
             check(all(isinstance(v, int) and 0 <= v < 1 << 40 for v in event["args"].values()),

@@ -13,6 +13,7 @@
  *     waits      waits, calls and delays, told to the block and schedule profiles too, which it
  *                serves until its input ends
  *     tasks      tasks, regions and logs, misused ones too
+ *     procs      the number of P is changed, by a coroutine and by a thread that spawns meanwhile
  *     calls      parks, spawns and logs in the middle of announced calls
  *     skynet     a tree of NUMBER leaves, as fast as the machine can
  *     serve      serves until its input ends; coroutines work meanwhile. With a NUMBER random
@@ -582,6 +583,58 @@ static int do_waits(void)
     return err;
 }
 
+/* ---- the number of P ------------------------------------------------------------------------- */
+
+static void work_shortly(void *unused)
+{
+    (void)unused;
+    burn(100 * COPPER_US);
+}
+
+/* Coroutines that come from no coroutine, before the number is changed, meanwhile and after. */
+static void *change_from_outside(void *wg)
+{
+    for (int i = 0; i < 40; i++) {
+        cu_wg_go(wg, work_shortly, NULL);
+        usleep(1000);
+        if (i == 20) {
+            cu_set_maxprocs(5);
+        }
+    }
+    return NULL;
+}
+
+static int run_procs(void *unused)
+{
+    (void)unused;
+    struct cu_trace *trace;
+    pthread_t thread;
+    cu_wg some = {0};
+    start_trace(path, &trace);
+    for (int i = 0; i < 40; i++) {
+        cu_wg_go(&some, work_shortly, NULL);
+        cu_sleep(COPPER_MS);
+        if (i == 10) {
+            cu_set_maxprocs(4);
+        } else if (i == 20) {
+            cu_set_maxprocs(1);
+            cu_set_maxprocs(1); /* no change */
+        } else if (i == 30) {
+            cu_set_maxprocs(3);
+        }
+    }
+    pthread_create(&thread, NULL, change_from_outside, &some);
+    for (int i = 0; i < 25; i++) { /* more than one generation */
+        cu_wg_go(&some, work_shortly, NULL);
+        cu_sleep(100 * COPPER_MS);
+    }
+    pthread_join(thread, NULL);
+    cu_wg_wait(&some);
+    stop_trace(trace);
+    print_counts();
+    return 0;
+}
+
 /* ---- annotations ----------------------------------------------------------------------------- */
 
 static void handle(void *arg)
@@ -803,7 +856,7 @@ int main(int argc, char **argv)
         int (*run)(void *);
     } runs[] = {{"many", run_many},     {"hog", run_hog},     {"skynet", run_skynet},
                 {"blocks", run_blocks}, {"tasks", run_tasks}, {"late", run_late},
-                {"calls", run_calls}};
+                {"calls", run_calls},   {"procs", run_procs}};
     for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
         if (strcmp(what, runs[i].name) == 0) {
             return cu_run(runs[i].run, NULL);

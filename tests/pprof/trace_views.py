@@ -114,6 +114,28 @@ def calls(folder, _):
         check(counted["mended"] == 0 and counted["dropped"] == 0, "calls: made up or dropped: " + out)
 
 
+def procs(folder, _):
+    """How many P there are is told at the beginning, in each generation, and when it changes."""
+    out, _ = run("procs", folder + "/t", env={"COPPER_MAXPROCS": "2"})
+    parsed = judge(folder + "/t", "procs")
+    told = [(int(m.group(1)), int(m.group(2))) for m in (
+        re.search(r'P=(-?\d+) .*Name="?/sched/gomaxprocs:threads"? Value=.*?(\d+)\W*$', line)
+        for line in parsed.lines if " Metric " in line) if m]
+    values = [value for _, value in told]
+    changes = [v for i, v in enumerate(values) if i == 0 or v != values[i - 1]]
+    check(changes == [2, 4, 1, 3, 5], "procs: told %s" % values)
+    again = counts_in(out)["generations"] - 1
+    check(again >= 2, "procs: one generation only")
+    check(len(values) - len(changes) == again, "procs: %d generations, told %s" % (again + 1, values))
+    # by who changes it, with the stack: three of the four
+    check("run_procs" in parsed.functions, "procs: %s" % parsed.functions)
+    check(max(used_ps(parsed)) > 2 and counts_in(out)["mended"] == 0, "procs: " + out)
+
+
+def used_ps(parsed):
+    return {int(re.match(r"M=-?\d+ P=(-?\d+)", line).group(1)) for line in parsed.lines}
+
+
 def size(otherwise):
     """How many coroutines: the last argument, if it is a number."""
     return int(sys.argv[-1]) if sys.argv[-1].isdigit() else otherwise
@@ -284,7 +306,7 @@ def lossy(folder, _):
 
 def main():
     version = require_go()
-    parts = [blocks, profiles, tasks, calls, running_at_start, many, flight, over_http, demo, skynet, lossy]
+    parts = [blocks, profiles, tasks, procs, calls, running_at_start, many, flight, over_http, demo, skynet, lossy]
     wanted = [name for name in sys.argv[1:] if not name.isdigit()]
     for part in parts:
         if not wanted or part.__name__ in wanted:

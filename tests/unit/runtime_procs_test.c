@@ -39,12 +39,21 @@ static void on_handoff(void *tool, int64_t now, int p, cu_id g, int32_t tid,
     on_stopped(tool, now, p);
 }
 
+static int changes[8], changes_count; /* what was told: one at a time changes it here */
+
+static void on_changed(void *tool, int64_t now, int procs)
+{
+    (void)tool, (void)now;
+    changes[changes_count++ % 8] = procs;
+}
+
 static const struct cu_hooks hooks = {
     .version = COPPER_HOOKS_VERSION,
     .size = sizeof(struct cu_hooks),
     .p_started = on_started,
     .p_stopped = on_stopped,
     .handoff = on_handoff,
+    .procs_changed = on_changed,
 };
 
 static bool is_used(int p)
@@ -80,7 +89,9 @@ COROUTINE_TEST(numbers)
     struct cu_runtime_stats stats;
     expect(cu_maxprocs() == 3 && cu_set_maxprocs(0) == 3 && cu_set_maxprocs(-7) == 3);
     expect(cu_set_maxprocs(P_MAX + 1) == -EINVAL && cu_maxprocs() == 3);
+    changes_count = 0;
     expect(cu_set_maxprocs(P_MAX) == 3 && cu_set_maxprocs(1) == P_MAX && cu_set_maxprocs(1) == 1);
+    expect(changes_count == 2 && changes[0] == P_MAX && changes[1] == 1);
     cu_runtime_stats_read(&stats);
     expect(stats.maxprocs == 1);
     expect(cu_set_maxprocs(3) == 1);

@@ -126,9 +126,9 @@ struct cu_resume {
  * by: the coroutine that caused it, 0 for a plain thread or the scheduler. p of parked and exited
  * is -1 where the coroutine did so without one, having lost it.
  *
- * On which stack: created, ready and released run on the stack of who causes them; parked, yielded,
- * exited, syscall_begin, syscall_end, preempted and contended on that of g itself; running on that
- * of the coroutine that g follows or on the worker's own; the others on any. */
+ * On which stack: created, ready, released and procs_changed run on that of who causes them;
+ * parked, yielded, exited, syscall_begin, syscall_end, preempted and contended on that of g itself;
+ * running on that of the coroutine that g follows or on the worker's own; the others on any. */
 struct cu_hooks {
     uint32_t version; /* COPPER_HOOKS_VERSION */
     uint32_t size;    /* sizeof(struct cu_hooks) */
@@ -168,6 +168,8 @@ struct cu_hooks {
     void (*waited)(void *tool, int64_t now, const struct cu_resume *resume, int64_t waited_ns,
                    int64_t rate_ns);
     uint64_t options; /* of COPPER_HOOKS_... */
+    /* cu_set_maxprocs changed how many P there are, to procs. In the order of the changes. */
+    void (*procs_changed)(void *tool, int64_t now, int procs);
 };
 
 /* cu_g_info.cpu_ns need not count for this tool: saves a reading of the clock at each switch. */
