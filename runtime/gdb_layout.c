@@ -27,6 +27,7 @@ struct gdb_layout {
     uint32_t site_function, site_file, site_line;
     uint32_t state_mask, state_runnable, state_running, state_waiting;
     uint32_t frame_r15, frame_r14, frame_r13, frame_r12, frame_bx, frame_bp, frame_pc, frame_size;
+    uint32_t g_is_locked, g_locked_m, m_tid;
 };
 
 static const char *const reasons[] = {
@@ -78,4 +79,7 @@ __attribute__((visibility("default"), used)) const struct gdb_layout cu_gdb_layo
     .frame_bp = OF(cu__switch_frame, bp),
     .frame_pc = OF(cu__switch_frame, pc),
     .frame_size = sizeof(struct cu__switch_frame),
+    .g_is_locked = OF(cu__g, is_locked),
+    .g_locked_m = OF(cu__g, locked_m),
+    .m_tid = OF(cu__m, tid),
 };

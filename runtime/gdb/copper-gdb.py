@@ -24,6 +24,7 @@ FIELDS = ("reasons_count chunk_slots g_size g_state g_id g_parent g_sp g_stack g
           "g_since g_reason g_object g_is_daemon g_is_main stack_lo stack_hi site_function site_file "
           "site_line state_mask state_runnable state_running state_waiting frame_r15 frame_r14 "
           "frame_r13 frame_r12 frame_bx frame_bp frame_pc frame_size").split()
+LATER_FIELDS = "g_is_locked g_locked_m m_tid".split()  # not in each program of this version
 HEAD = "<8sIIQQQ"
 VERSION = 1
 # register -> field
@@ -66,6 +67,11 @@ class Layout:
         if size < start + 4 * len(FIELDS):
             raise gdb.GdbError("the layout of the program's copper is too short")
         self.__dict__.update(zip(FIELDS, values))
+        start += 4 * len(FIELDS)
+        later = struct.Struct(f"<{len(LATER_FIELDS)}I")
+        self.tells_locked = size >= start + later.size
+        if self.tells_locked:
+            self.__dict__.update(zip(LATER_FIELDS, later.unpack(read(address + start, later.size))))
 
 
 class Coroutine:
@@ -87,10 +93,18 @@ class Coroutine:
         self.name = block[layout.g_name:layout.g_name + 32].split(b"\0")[0].decode("utf-8", "replace")
         self.lo = self.hi = 0
         self.thread = None
+        self.locked_tid = 0
+        if layout.tells_locked and at(layout.g_is_locked, "?"):
+            m = at(layout.g_locked_m, "Q")
+            self.locked_tid = struct.unpack("<i", read(m + layout.m_tid, 4))[0]
         if self.stack:
             self.lo, self.hi = word(self.stack + layout.stack_lo), word(self.stack + layout.stack_hi)
 
     def state_text(self):
+        locked = f", locked to thread {self.locked_tid}" if self.locked_tid else ""
+        return self.doing() + locked
+
+    def doing(self):
         l = self.layout
         if self.state == l.state_running:
             return f"running, thread {self.thread.num}" if self.thread else "running"

@@ -11,7 +11,7 @@ import tempfile
 
 SCRIPT = f"{os.environ['COPPER_SOURCE']}/runtime/gdb/copper-gdb.py"
 BUILD = os.environ["COPPER_BUILD"]
-COMMANDS = ["info coroutines", "coroutine apply all bt", "coroutine 999999 bt"]
+COMMANDS = ["print locked_tid", "info coroutines", "coroutine apply all bt", "coroutine 999999 bt"]
 
 
 def gdb(*arguments, env=None):
@@ -21,6 +21,12 @@ def gdb(*arguments, env=None):
 
 def run_in_gdb(commands):
     return [word for c in commands for word in ("-ex", c)]
+
+
+def check_locked(what, text):
+    """The thread that it is locked to is the one that it saw."""
+    seen = re.search(r"^\$1 = (\d+)$", text, re.M)
+    return check(what, text, [rf"chan receive, locked to thread {seen.group(1) if seen else '?'} "])
 
 
 def check(what, text, patterns):
@@ -37,12 +43,14 @@ LISTED = [
     r"^  \d+ +sleep .* sleeper +app at \S+stopped\.c:\d+",
     r"^  \d+ +chan receive .* ticking +app at \S+stopped\.c:\d+",
     r"^  \d+ +runnable .* never_runs +app at \S+stopped\.c:\d+",
+    r"^  \d+ +chan receive, locked to thread \d+ .* locked +app at \S+stopped\.c:\d+",
 ]
 FRAMES = r"(#\d+ .*\n)*?"
 SHOWN = [
     r'^coroutine \d+ "second" \[chan receive\]: worker, spawned by app at \S+stopped\.c:\d+\n'
     + FRAMES + r"#\d+ .*wait_deeply \(depth=0\).*\n#\d+ .*wait_deeply \(depth=1\).*\n"
     r"#\d+ .*wait_deeply \(depth=2\).*\n#\d+ .*wait_deeply \(depth=3\).*\n#\d+ .*worker \(arg=",
+    r"^coroutine \d+ \[chan receive, locked to thread \d+\]: locked, .*\n" + FRAMES + r"#\d+ .*locked \(",
     r"^coroutine \d+ \[sleep\]: sleeper.*\n" + FRAMES + r"#\d+ .*sleeper \(",
     r"^coroutine \d+ \[runnable\]: never_runs.*\n  \(not started\)",
     r'^coroutine \d+ "main" \[running, thread \d+\].*\n#0 .*(stop_here|abort|pthread|raise).*\n(#.*\n)*#\d+ .*app \(',
@@ -53,7 +61,7 @@ def look_at_core(what, program, core, folder):
     dead = gdb("-ex", f"set solib-search-path {folder}", "-ex", f"core-file {core}", "-ex",
                f"source {SCRIPT}", *run_in_gdb(COMMANDS), program)
     print(dead.stdout, dead.stderr)
-    return check(what, dead.stdout, [*LISTED, *SHOWN])
+    return check(what, dead.stdout, [*LISTED, *SHOWN]) + check_locked(what, dead.stdout)
 
 
 def live_and_gcore(program, folder):
@@ -74,6 +82,7 @@ def live_and_gcore(program, folder):
     wrong = check("live", live.stdout, [
         *LISTED, *SHOWN, re.escape(folder), "exited normally",
         r'"first" \[chan receive\].*\n#\d+ .* worker \(arg=', r"^#1 .*depth=1.*\nFrom "])
+    wrong += check_locked("live", live.stdout)
     wrong += check("live", live.stderr, ["no coroutine 999999; see info coroutines"])
     return wrong + look_at_core("core by gdb", program, core, folder)
 

@@ -4,9 +4,11 @@
  */
 #include <copper/copper.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 static cu_chan *jobs;
-volatile int is_told; /* by the debugger */
+volatile int is_told;    /* by the debugger */
+volatile int locked_tid; /* the thread of `locked` */
 
 __attribute__((noinline)) static void wait_deeply(int depth)
 {
@@ -36,6 +38,15 @@ static void ticking(void *ticker)
     cu_recv(cu_ticker_chan(ticker), NULL);
 }
 
+static void locked(void *arg)
+{
+    (void)arg;
+    cu_lock_thread();
+    locked_tid = gettid();
+    cu_recv(jobs, NULL);
+    cu_unlock_thread();
+}
+
 static void never_runs(void *arg)
 {
     (void)arg;
@@ -52,6 +63,7 @@ static int app(void *arg)
     cu_go(worker, "first");
     cu_go(worker, "second");
     cu_go(sleeper, NULL);
+    cu_go(locked, NULL);
     cu_go(ticking, cu_ticker_new(1000 * COPPER_SEC));
     if (cu_quiesce(0, 100 * COPPER_MS) == 0) {
         return 1; /* the sleeper keeps that from coming true */
