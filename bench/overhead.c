@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: what each kind of profile costs a program that does nothing else: bench_overhead [MS] [ROUNDS] [PROFILE].
- * The same work without and with the profile in turn, for MS milliseconds each; CPU time of the whole
- * process for one operation, medians. overhead.py runs it beside the same in Go.
+ * Purpose: what each kind of profile costs a program that does nothing else:
+ * bench_overhead [MS] [ROUNDS] [PROFILE] [WORK]. The same work without and with the profile in
+ * turn, for MS milliseconds each; CPU time of the whole process for one operation, medians.
+ * overhead.py runs it beside the same in Go. `trace` goes to a callback that drops it, as Go's to
+ * io.Discard; `trace_http` is fetched by this very process, whose CPU time that is too.
  *
  *     overhead.WORK.PROFILE  without  with  ratio
  */
@@ -12,6 +14,7 @@
 #include <copper/go.h>
 #include <copper/profiler.h>
 #include <copper/sync.h>
+#include <copper/trace.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <string.h>
@@ -26,7 +29,7 @@
 
 static int64_t work_ns = 300 * COPPER_MS;
 static int rounds = 5;
-static const char *only; /* one kind of profile; NULL: all */
+static const char *only, *only_work; /* one kind of profile, one work; NULL: all */
 static cu_chan *there, *back;
 static cu_mutex mutex;
 static cu_wg wg;
@@ -125,7 +128,8 @@ static const struct {
     {"block", "block?"},
     {"mutex", "mutex?"},
     {"schedule", "schedule?"},
-    {"trace", "trace?"},
+    {"trace", "trace"}, /* no window either: to a callback */
+    {"trace_http", "trace?"},
     {"heap", "heap"}, /* no window: its rate */
 };
 
@@ -137,7 +141,8 @@ static void *fetch(void *query)
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     char text[1 << 14];
     int64_t seconds = (work_ns + OPENING_NS) / COPPER_SEC + 1;
-    int n = snprintf(text, sizeof text, "GET /debug/pprof/%sseconds=%lld HTTP/1.0\r\nHost: localhost\r\n\r\n",
+    int n = snprintf(text, sizeof text,
+                     "GET /debug/pprof/%sseconds=%lld HTTP/1.0\r\nHost: localhost\r\n\r\n",
                      (const char *)query, (long long)seconds);
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) == 0 && write(fd, text, (size_t)n) == n) {
@@ -162,10 +167,30 @@ static void join(void *thread)
     pthread_join(*(pthread_t *)thread, NULL);
 }
 
+static int discard(void *unused, const void *bytes, size_t n)
+{
+    (void)unused, (void)bytes, (void)n;
+    return 0;
+}
+
+static double measure_traced(int64_t (*run)(int64_t end))
+{
+    struct cu_trace *trace;
+    if (cu_trace_start(discard, NULL, &trace) != 0) {
+        exit(1);
+    }
+    double ns = measure(run);
+    cu_trace_stop(trace);
+    return ns;
+}
+
 static double measure_with(const char *query, int64_t (*run)(int64_t end))
 {
     pthread_t thread;
-    bool is_window = query && strcmp(query, "heap") != 0;
+    bool is_window = query && strchr(query, '?');
+    if (query && strcmp(query, "trace") == 0) {
+        return measure_traced(run);
+    }
     if (query && !is_window) {
         cu_profile_heap_rate(512 << 10);
     }
@@ -201,7 +226,8 @@ static void compare(size_t work, size_t profile)
         with[i] = measure_with(profiles[profile].query, works[work].run);
     }
     double a = median(without), b = median(with);
-    printf("overhead.%s.%s\t%.2f\t%.2f\t%.3f\n", works[work].name, profiles[profile].name, a, b, b / a);
+    printf("overhead.%s.%s\t%.2f\t%.2f\t%.3f\n", works[work].name, profiles[profile].name, a, b,
+           b / a);
     fflush(stdout);
 }
 
@@ -211,6 +237,9 @@ static int app(void *unused)
     there = cu_chan_new(sizeof(int64_t), 0);
     back = cu_chan_new(sizeof(int64_t), 0);
     for (size_t work = 0; work < sizeof works / sizeof *works; work++) {
+        if (only_work && strcmp(only_work, works[work].name) != 0) {
+            continue;
+        }
         for (size_t profile = 0; profile < sizeof profiles / sizeof *profiles; profile++) {
             if (!only || strcmp(only, profiles[profile].name) == 0) {
                 compare(work, profile);
@@ -226,6 +255,7 @@ int main(int argc, char **argv)
     rounds = argc > 2 ? atoi(argv[2]) : rounds;
     rounds = rounds < 1 ? 1 : rounds > ROUNDS_MAX ? ROUNDS_MAX : rounds;
     only = argc > 3 ? argv[3] : NULL;
+    only_work = argc > 4 ? argv[4] : NULL;
     cu_profile_heap_rate(0);
     if (cu_pprof_serve("127.0.0.1:0") != 0) {
         return 1;
