@@ -16,6 +16,7 @@
 #define COPPER_MODEL_M_BUCKETS 1024u
 #define COPPER_REGIONS_MAX     64u
 #define COPPER_SLAB            256u
+#define COPPER_RECENT          64u /* a power of two */
 
 /* The format's numbers; 0: not known. */
 enum g_status { G_NONE, G_RUNNABLE, G_RUNNING, G_SYSCALL, G_WAITING };
@@ -66,6 +67,7 @@ struct cu__model {
     int64_t now_ns;
     struct model_g **gs; /* open addressing, at most half full */
     uint32_t gs_size, gs_count;
+    struct model_g *recent[COPPER_RECENT]; /* by id: found last; NULL: none */
     struct model_g *free_gs;
     struct slab {
         struct slab *next;
@@ -76,6 +78,7 @@ struct cu__model {
     struct cu__model_m nobody; /* the stream of no thread */
     struct cu__model_m *self;  /* the writer's own thread: what nobody did happens there */
     struct cu__wire_batch tables, samples;
+    uint64_t reasons[UINT8_MAX + 1];  /* ids of their texts in this generation; 0: not used */
     const struct cu__model_m *last_m; /* whose event was written last, and when, in units */
     uint64_t last_unit;
     struct cu__model_stats stats;
@@ -92,14 +95,21 @@ static uint32_t home_of(const struct cu__model *model, int64_t id)
     return (uint32_t)((uint64_t)id * UINT64_C(0x9e3779b97f4a7c15) >> 32) & (model->gs_size - 1);
 }
 
-static struct model_g *find_g(struct cu__model *model, int64_t id)
+static __attribute__((noinline)) struct model_g *search_g(struct cu__model *model, int64_t id)
 {
     for (uint32_t at = home_of(model, id); model->gs[at]; at = (at + 1) & (model->gs_size - 1)) {
         if (model->gs[at]->id == id) {
+            model->recent[(uint64_t)id % COPPER_RECENT] = model->gs[at];
             return model->gs[at];
         }
     }
     return NULL;
+}
+
+static inline struct model_g *find_g(struct cu__model *model, int64_t id)
+{
+    struct model_g *g = model->recent[(uint64_t)id % COPPER_RECENT];
+    return g && g->id == id ? g : search_g(model, id);
 }
 
 static void insert_g(struct cu__model *model, struct model_g *g)
@@ -151,15 +161,10 @@ static struct model_g *take_g(struct cu__model *model)
     return g;
 }
 
-/* Known or new; NULL: out of memory, and the trace has failed. */
-static struct model_g *get_g(struct cu__model *model, int64_t id)
+static __attribute__((noinline)) struct model_g *new_g(struct cu__model *model, int64_t id)
 {
-    struct model_g *g = find_g(model, id);
-    if (g) {
-        return g;
-    }
     bool has_room = model->gs_count * 2 < model->gs_size || grow_gs(model);
-    g = has_room ? take_g(model) : NULL;
+    struct model_g *g = has_room ? take_g(model) : NULL;
     if (!g) {
         model->is_failed = true;
         return NULL;
@@ -168,6 +173,13 @@ static struct model_g *get_g(struct cu__model *model, int64_t id)
     model->gs_count++;
     insert_g(model, g);
     return g;
+}
+
+/* Known or new; NULL: out of memory, and the trace has failed. */
+static inline struct model_g *get_g(struct cu__model *model, int64_t id)
+{
+    struct model_g *g = find_g(model, id);
+    return g ? g : new_g(model, id);
 }
 
 static void drop_regions(struct model_g *g)
@@ -184,6 +196,9 @@ static void drop_regions(struct model_g *g)
 static void forget_g(struct cu__model *model, struct model_g *g)
 {
     uint32_t mask = model->gs_size - 1, hole = home_of(model, g->id);
+    if (model->recent[(uint64_t)g->id % COPPER_RECENT] == g) {
+        model->recent[(uint64_t)g->id % COPPER_RECENT] = NULL;
+    }
     while (model->gs[hole] != g) {
         hole = (hole + 1) & mask;
     }
@@ -232,8 +247,8 @@ struct cu__model_m *cu__model_thread(struct cu__model *model, int32_t tid)
 
 /* ---- writing --------------------------------------------------------------------------------- */
 
-/* Events of different threads never have the same time: Go's reader, when the event that it looks at
- * first must wait, does not try all others of that time where there are many threads. */
+/* Events of different threads never have the same time: Go's reader, when the event that it looks
+ * at first must wait, does not try all others of that time where there are many threads. */
 static int64_t time_for(struct cu__model *model, const struct cu__model_m *m)
 {
     uint64_t unit = cu__wire_time(model->now_ns);
@@ -243,18 +258,24 @@ static int64_t time_for(struct cu__model *model, const struct cu__model_m *m)
     return (int64_t)(model->last_unit * COPPER_WIRE_UNIT_NS);
 }
 
-static void write_event(struct cu__model *model, struct cu__model_m *m, enum cu__wire_type type,
-                        const uint64_t *args, unsigned nargs)
+static __attribute__((noinline)) bool add_batch(struct cu__model *model, struct cu__model_m *m)
 {
+    m->batch = malloc(sizeof(*m->batch));
     if (!m->batch) {
-        m->batch = malloc(sizeof(*m->batch));
-        if (!m->batch) {
-            model->is_failed = true;
-            return;
-        }
-        m->batch->thread = m->tid;
-        m->batch->n = 0;
-        m->batch->last = 0;
+        model->is_failed = true;
+        return false;
+    }
+    m->batch->thread = m->tid;
+    m->batch->n = 0;
+    m->batch->last = 0;
+    return true;
+}
+
+static inline void write_event(struct cu__model *model, struct cu__model_m *m,
+                               enum cu__wire_type type, const uint64_t *args, unsigned nargs)
+{
+    if (!m->batch && !add_batch(model, m)) {
+        return;
     }
     cu__wire_event(&model->wire, m->batch, time_for(model, m), type, args, nargs);
 }
@@ -276,22 +297,25 @@ static uint64_t stack_id(struct cu__model *model, uint32_t stack)
 
 /* ---- mentioning ------------------------------------------------------------------------------ */
 
-static void mention_p(struct cu__model *model, struct model_p *p, struct cu__model_m *here)
+static __attribute__((noinline)) void introduce_p(struct cu__model *model, struct model_p *p,
+                                                  struct cu__model_m *here)
 {
-    if (p->generation == model->generation) {
-        return;
-    }
     p->generation = model->generation;
     p->seq = 0;
     WRITE(model, p->m ? p->m : here, PROC_STATUS, p->id, p->status);
 }
 
-/* A P is always mentioned before the coroutine that runs on it. */
-static void mention_g(struct cu__model *model, struct model_g *g, struct cu__model_m *here)
+static inline void mention_p(struct cu__model *model, struct model_p *p, struct cu__model_m *here)
 {
-    if (g->generation == model->generation) {
-        return;
+    if (p->generation != model->generation) {
+        introduce_p(model, p, here);
     }
+}
+
+/* A P is always mentioned before the coroutine that runs on it. */
+static __attribute__((noinline)) void introduce_g(struct cu__model *model, struct model_g *g,
+                                                  struct cu__model_m *here)
+{
     g->generation = model->generation;
     g->seq = 0;
     if (g->m && g->m->p) {
@@ -300,7 +324,14 @@ static void mention_g(struct cu__model *model, struct model_g *g, struct cu__mod
     WRITE(model, g->m ? g->m : here, GO_STATUS, (uint64_t)g->id, g->m ? g->m->tid : 0, g->status);
 }
 
-static void mention_m(struct cu__model *model, struct cu__model_m *m)
+static inline void mention_g(struct cu__model *model, struct model_g *g, struct cu__model_m *here)
+{
+    if (g->generation != model->generation) {
+        introduce_g(model, g, here);
+    }
+}
+
+static inline void mention_m(struct cu__model *model, struct cu__model_m *m)
 {
     if (m->p) {
         mention_p(model, m->p, m);
@@ -408,8 +439,8 @@ static void end_call(struct cu__model *model, struct model_g *g)
     g->m->p->status = P_RUNNING;
 }
 
-/* g, on a thread, has lost its P and leaves the thread. It was in a call as far as a reader knows, or
- * is so from now on: the hand-off may be told later than what the coroutine itself tells. */
+/* g, on a thread, has lost its P and leaves the thread. It was in a call as far as a reader knows,
+ * or is so from now on: the hand-off may be told later than what the coroutine itself tells. */
 static void leave_without_p(struct cu__model *model, struct model_g *g, uint32_t stack)
 {
     if (g->status == G_RUNNING) {
@@ -513,14 +544,11 @@ static void make_waiting(struct cu__model *model, struct model_g *g)
 }
 
 /* g runs on m with p; false: it does not and cannot. */
-static bool make_running(struct cu__model *model, struct model_g *g, struct cu__model_m *m,
-                         struct model_p *p)
+static __attribute__((noinline)) bool reach_running(struct cu__model *model, struct model_g *g,
+                                                    struct cu__model_m *m, struct model_p *p)
 {
     if (p == NULL) {
         return g->status == G_RUNNING && g->m == m;
-    }
-    if (g->status == G_RUNNING && g->m == m && m->p == p) {
-        return true;
     }
     if (g->status == G_SYSCALL && g->m == m && m->p == p && p->status == P_SYSCALL) {
         end_call(model, g); /* it parks within the call, say */
@@ -544,6 +572,13 @@ static bool make_running(struct cu__model *model, struct model_g *g, struct cu__
         start_g(model, m, g);
     }
     return true;
+}
+
+static inline bool make_running(struct cu__model *model, struct model_g *g, struct cu__model_m *m,
+                                struct model_p *p)
+{
+    bool is_so = p && g->status == G_RUNNING && g->m == m && m->p == p;
+    return is_so || reach_running(model, g, m, p);
 }
 
 /* g runs on m, and has lost its P. What it does next the format knows only of one that has a P: it
@@ -607,11 +642,18 @@ static const char *reason_text(uint8_t reason)
     }
 }
 
-static void tell_labels(struct cu__model *model, struct cu__model_m *m, struct model_g *g)
+/* The id of the reason's text. */
+static inline uint64_t reason_id(struct cu__model *model, uint8_t reason)
 {
-    if (!g->labels || g->labelled == model->generation) {
-        return;
+    if (model->reasons[reason] == 0) {
+        model->reasons[reason] = string(model, reason_text(reason));
     }
+    return model->reasons[reason];
+}
+
+static __attribute__((noinline)) void write_labels(struct cu__model *model, struct cu__model_m *m,
+                                                   struct model_g *g)
+{
     char text[COPPER_WIRE_TEXT_MAX];
     size_t n = 0, count = cu_labels_count(g->labels);
     for (size_t i = 0; i < count && n < sizeof(text); i++) {
@@ -624,7 +666,14 @@ static void tell_labels(struct cu__model *model, struct cu__model_m *m, struct m
     }
 }
 
-static void tell_lost(struct cu__model *model, struct cu__model_m *m)
+static inline void tell_labels(struct cu__model *model, struct cu__model_m *m, struct model_g *g)
+{
+    if (g->labels && g->labelled != model->generation) {
+        write_labels(model, m, g);
+    }
+}
+
+static __attribute__((noinline)) void tell_lost(struct cu__model *model, struct cu__model_m *m)
 {
     char text[64];
     snprintf(text, sizeof(text), "%llu events of this thread lost", (unsigned long long)m->lost);
@@ -695,7 +744,7 @@ static void on_parked(struct cu__model *model, struct cu__model_m *m,
         make_running(model, g, m, p);
     }
     mention_m(model, m);
-    WRITE(model, m, GO_BLOCK, string(model, reason_text(r->reason)), stack_id(model, stack));
+    WRITE(model, m, GO_BLOCK, reason_id(model, r->reason), stack_id(model, stack));
     unbind_g(g, G_WAITING);
     if (!p) {
         stop_p(model, m);
@@ -760,8 +809,8 @@ static void on_syscall_end(struct cu__model *model, struct cu__model_m *m, struc
     }
 }
 
-/* p was taken from g, which goes on on the thread `tid` without one. Told by who took it, perhaps after
- * the thread has found out and told of it: then nothing is left to say. */
+/* p was taken from g, which goes on on the thread `tid` without one. Told by who took it, perhaps
+ * after the thread has found out and told of it: then nothing is left to say. */
 static void on_handoff(struct cu__model *model, struct cu__model_m *m,
                        const struct cu__trace_record *r, struct model_g *g, struct model_p *p)
 {
@@ -906,8 +955,8 @@ static void write_annotation(struct cu__model *model, struct cu__model_m *m,
     }
 }
 
-/* Only one that runs on a P can say something: in a call, and where it lost its P, it is made to run for
- * that. */
+/* Only one that runs on a P can say something: in a call, and where it lost its P, it is made to
+ * run for that. */
 static void on_annotation(struct cu__model *model, struct cu__model_m *m,
                           const struct cu__trace_record *r, struct model_g *g, uint32_t stack)
 {
@@ -1122,6 +1171,7 @@ void cu__model_begin(struct cu__model *model, uint64_t generation, int64_t now_n
     model->generation = generation;
     model->first_generation = model->first_generation ? model->first_generation : generation;
     model->now_ns = now_ns;
+    memset(model->reasons, 0, sizeof(model->reasons));
     cu__wire_begin(&model->wire, generation, now_ns);
 }
 

@@ -23,14 +23,6 @@ enum name_kind { NAME_STACK, NAME_SITE, NAME_COROUTINE };
 /* What is interned: three words, then frames. */
 enum { WORD_KIND, WORD_ENTRY, WORD_SITE = WORD_ENTRY, WORD_CUT, WORD_G = WORD_CUT, WORD_FRAMES };
 
-struct cu__name {
-    uint64_t entry;   /* of a creation stack, 0: not known yet */
-    uint32_t id;      /* in this generation, 0: not used */
-    bool is_mixed;    /* the site spawns several functions */
-    bool is_looked;   /* lacks_entry is known */
-    bool lacks_entry; /* it does not reach the coroutine's function */
-};
-
 static bool grow(void **array, uint32_t *cap, uint32_t wanted, size_t size)
 {
     if (wanted <= *cap) {
@@ -106,7 +98,7 @@ static bool has_user_frame(struct cu__names *names, const uint64_t *words, size_
     return false;
 }
 
-uint32_t cu__names_of(struct cu__names *names, uint32_t stack, uint64_t entry)
+uint32_t cu__names_of_new(struct cu__names *names, uint32_t stack, uint64_t entry)
 {
     size_t bytes = 0;
     const uint64_t *words = cu__interned(&names->stacks, stack, &bytes);
@@ -152,7 +144,7 @@ void cu__names_born(struct cu__names *names, uint32_t birth, uint64_t entry)
     }
 }
 
-uint64_t cu__names_id(struct cu__names *names, uint32_t number)
+uint64_t cu__names_id_new(struct cu__names *names, uint32_t number)
 {
     if (number >= names->stacks.nitems) {
         return 0;

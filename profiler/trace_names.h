@@ -21,6 +21,14 @@
 #include <copper/go.h>
 #include <copper/stacks.h>
 
+struct cu__name {
+    uint64_t entry;   /* of a creation stack, 0: not known yet */
+    uint32_t id;      /* in this generation, 0: not used */
+    bool is_mixed;    /* the site spawns several functions */
+    bool is_looked;   /* lacks_entry is known */
+    bool lacks_entry; /* it does not reach the coroutine's function */
+};
+
 struct cu__names {
     struct cu__interner stacks;
     struct cu__name *facts; /* by number */
@@ -36,14 +44,25 @@ struct cu__names {
 uint32_t cu__names_stack(struct cu__names *names, const cu_frame *frames, unsigned n, bool is_cut);
 /* The same stack as one of a coroutine with this function, which is put to its end where the stack
  * does not have it: it was cut, or the function left by a tail call. 0: unknown. */
-uint32_t cu__names_of(struct cu__names *names, uint32_t stack, uint64_t entry);
+uint32_t cu__names_of_new(struct cu__names *names, uint32_t stack, uint64_t entry);
+static inline uint32_t cu__names_of(struct cu__names *names, uint32_t stack, uint64_t entry)
+{
+    bool is_known = stack < names->stacks.nitems && names->facts[stack].is_looked &&
+                    !names->facts[stack].lacks_entry;
+    return is_known ? stack : cu__names_of_new(names, stack, entry);
+}
 /* The stack with which g was created at site (NULL: unknown). */
 uint32_t cu__names_birth(struct cu__names *names, const struct cu_site *site, int64_t g);
 /* The function that a creation stack turned out to stand for. */
 void cu__names_born(struct cu__names *names, uint32_t birth, uint64_t entry);
 
 /* The id in this generation; 0 for none. */
-uint64_t cu__names_id(struct cu__names *names, uint32_t number);
+uint64_t cu__names_id_new(struct cu__names *names, uint32_t number);
+static inline uint64_t cu__names_id(struct cu__names *names, uint32_t number)
+{
+    bool is_known = number < names->stacks.nitems && names->facts[number].id != 0;
+    return is_known ? names->facts[number].id : cu__names_id_new(names, number);
+}
 /* Writes the stacks that were used, and forgets their ids. */
 void cu__names_write(struct cu__names *names, struct cu__wire *w, struct cu__wire_batch *b,
                      int64_t now_ns);

@@ -272,12 +272,14 @@ void cu__trace_cursor_look(struct cu__trace_cursor *c, const struct cu__trace_st
     if (c->chunk == 0) {
         c->chunk = atomic_load_explicit(&s->first, memory_order_acquire);
         c->at = 0;
+        c->data = c->chunk ? chunk_of(c->chunk)->data : NULL;
     }
     c->end =
         c->chunk ? atomic_load_explicit(&chunk_of(c->chunk)->published, memory_order_acquire) : 0;
 }
 
-const struct cu__trace_record *cu__trace_cursor_peek(struct cu__trace_cursor *c)
+/* From a chunk that is read to its end to the next one. */
+const struct cu__trace_record *cu__trace_cursor_turn(struct cu__trace_cursor *c)
 {
     while (c->chunk && c->at == c->end) {
         struct cu__trace_chunk *chunk = chunk_of(c->chunk);
@@ -293,17 +295,13 @@ const struct cu__trace_record *cu__trace_cursor_peek(struct cu__trace_cursor *c)
         give_chunk(c->chunk);
         c->chunk = next;
         c->at = 0;
+        c->data = chunk_of(next)->data;
         c->end = atomic_load_explicit(&chunk_of(next)->published, memory_order_acquire);
         if (c->end == 0) {
             return NULL;
         }
     }
-    return c->chunk ? (const void *)(chunk_of(c->chunk)->data + c->at) : NULL;
-}
-
-void cu__trace_cursor_step(struct cu__trace_cursor *c, const struct cu__trace_record *record)
-{
-    c->at += record->words * 8u;
+    return c->chunk ? (const void *)(c->data + c->at) : NULL;
 }
 
 void cu__trace_stream_free(struct cu__trace_cursor *c, struct cu__trace_stream *s)

@@ -166,14 +166,23 @@ struct cu__trace_stream *cu__trace_stream(uint32_t i);
 
 /* Reads one stream. All zero: from its beginning. */
 struct cu__trace_cursor {
-    uint32_t chunk; /* number + 1; 0: not begun */
+    const unsigned char *data; /* of the chunk */
+    uint32_t chunk;            /* number + 1; 0: not begun */
     uint32_t at, end;
 };
 /* Looks what is there now. */
 void cu__trace_cursor_look(struct cu__trace_cursor *c, const struct cu__trace_stream *s);
 /* The next record seen by the last look, NULL: none. Stays valid until cu__trace_cursor_drop. */
-const struct cu__trace_record *cu__trace_cursor_peek(struct cu__trace_cursor *c);
-void cu__trace_cursor_step(struct cu__trace_cursor *c, const struct cu__trace_record *record);
+const struct cu__trace_record *cu__trace_cursor_turn(struct cu__trace_cursor *c);
+static inline const struct cu__trace_record *cu__trace_cursor_peek(struct cu__trace_cursor *c)
+{
+    return c->at != c->end ? (const void *)(c->data + c->at) : cu__trace_cursor_turn(c);
+}
+static inline void cu__trace_cursor_step(struct cu__trace_cursor *c,
+                                         const struct cu__trace_record *record)
+{
+    c->at += record->words * 8u;
+}
 /* The stream's thread is gone and all is read: gives its chunk back and makes the stream free. */
 void cu__trace_stream_free(struct cu__trace_cursor *c, struct cu__trace_stream *s);
 /* Bytes of chunks in use. */

@@ -7,9 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COPPER_VARINT_MAX 10u
-#define COPPER_ARGS_MAX   6u
-
 static void append(struct cu__wire *w, const void *bytes, size_t n)
 {
     if (w->n + n > w->cap && !w->is_failed) {
@@ -33,7 +30,7 @@ void cu__wire_flush(struct cu__wire *w, struct cu__wire_batch *b)
     if (b->n == 0) {
         return;
     }
-    unsigned char head[1 + 4 * COPPER_VARINT_MAX] = {COPPER_WIRE_BATCH};
+    unsigned char head[1 + 4 * COPPER_WIRE_VARINT_MAX] = {COPPER_WIRE_BATCH};
     size_t n = 1;
     n += cu__varint(head + n, w->generation);
     n += cu__varint(head + n, b->thread);
@@ -49,25 +46,10 @@ static void open_batch(struct cu__wire_batch *b, uint64_t time)
     b->began = b->last = time;
 }
 
-void cu__wire_event(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_ns,
-                    enum cu__wire_type type, const uint64_t *args, unsigned nargs)
+void cu__wire_turn(struct cu__wire *w, struct cu__wire_batch *b, uint64_t time)
 {
-    uint64_t time = cu__wire_time(now_ns);
-    time = time > b->last ? time : b->last;
-    if (b->n + 1 + (1 + COPPER_ARGS_MAX) * COPPER_VARINT_MAX > COPPER_WIRE_BATCH_MAX) {
-        cu__wire_flush(w, b);
-    }
-    if (b->n == 0) {
-        open_batch(b, time);
-    }
-    unsigned char *to = b->payload + b->n;
-    *to++ = (unsigned char)type;
-    to += cu__varint(to, time - b->last);
-    for (unsigned i = 0; i < nargs; i++) {
-        to += cu__varint(to, args[i]);
-    }
-    b->last = time;
-    b->n = (uint32_t)(to - b->payload);
+    cu__wire_flush(w, b);
+    open_batch(b, time);
 }
 
 void cu__wire_entry(struct cu__wire *w, struct cu__wire_batch *b, enum cu__wire_type marker,
@@ -87,9 +69,9 @@ void cu__wire_entry(struct cu__wire *w, struct cu__wire_batch *b, enum cu__wire_
 void cu__wire_begin(struct cu__wire *w, uint64_t generation, int64_t now_ns)
 {
     *w = (struct cu__wire){.generation = generation};
-    unsigned char event[1 + COPPER_VARINT_MAX] = {COPPER_WIRE_FREQ};
+    unsigned char event[1 + COPPER_WIRE_VARINT_MAX] = {COPPER_WIRE_FREQ};
     size_t n = 1 + cu__varint(event + 1, COPPER_WIRE_FREQUENCY);
-    unsigned char head[1 + 4 * COPPER_VARINT_MAX] = {COPPER_WIRE_BATCH};
+    unsigned char head[1 + 4 * COPPER_WIRE_VARINT_MAX] = {COPPER_WIRE_BATCH};
     size_t at = 1;
     at += cu__varint(head + at, generation);
     at += cu__varint(head + at, COPPER_WIRE_NO_THREAD);
@@ -112,7 +94,7 @@ uint64_t cu__wire_string(struct cu__wire *w, const char *text, size_t n)
 
 void cu__wire_strings(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_ns)
 {
-    unsigned char entry[1 + 2 * COPPER_VARINT_MAX + COPPER_WIRE_TEXT_MAX];
+    unsigned char entry[1 + 2 * COPPER_WIRE_VARINT_MAX + COPPER_WIRE_TEXT_MAX];
     for (uint32_t i = 0; i < w->strings.nitems; i++) {
         size_t length, n = 1;
         const void *text = cu__interned(&w->strings, i, &length);

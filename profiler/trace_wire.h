@@ -22,6 +22,9 @@
 #define COPPER_WIRE_TEXT_MAX     1024u
 #define COPPER_WIRE_FRAMES_MAX   128u
 #define COPPER_WIRE_NO_THREAD    UINT64_MAX
+#define COPPER_WIRE_VARINT_MAX   10u
+#define COPPER_WIRE_ARGS_MAX     6u
+#define COPPER_WIRE_EVENT_MAX    (1 + (1 + COPPER_WIRE_ARGS_MAX) * COPPER_WIRE_VARINT_MAX)
 /* Units of time a second. A power of two of nanoseconds keeps files small; it divides 10^9, so that
  * a reader's sums are exact. Short enough that a coroutine that wakes another and stops does so at
  * two times: that takes a reading of the clock, some 20 ns. */
@@ -79,9 +82,10 @@ struct cu__wire_batch {
 };
 
 void cu__wire_begin(struct cu__wire *w, uint64_t generation, int64_t now_ns);
-/* An event at now_ns, or, should that be earlier, at the time of the event before it. */
-void cu__wire_event(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_ns,
-                    enum cu__wire_type type, const uint64_t *args, unsigned nargs);
+/* An event at now_ns, or, should that be earlier, at the time of the event before it. At most
+ * COPPER_WIRE_ARGS_MAX arguments. */
+static inline void cu__wire_event(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_ns,
+                                  enum cu__wire_type type, const uint64_t *args, unsigned nargs);
 /* An entry of a table, without a time. The batch begins with `marker`. */
 void cu__wire_entry(struct cu__wire *w, struct cu__wire_batch *b, enum cu__wire_type marker,
                     int64_t now_ns, const void *entry, size_t n);
@@ -108,6 +112,28 @@ static inline size_t cu__varint(unsigned char *to, uint64_t value)
 static inline uint64_t cu__wire_time(int64_t now_ns)
 {
     return (uint64_t)now_ns / COPPER_WIRE_UNIT_NS;
+}
+
+/* Makes room for an event at this time: a new batch. */
+void cu__wire_turn(struct cu__wire *w, struct cu__wire_batch *b, uint64_t time);
+
+/* In line, for most are of two or three arguments that the caller knows, and take a byte each. */
+static inline void cu__wire_event(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_ns,
+                                  enum cu__wire_type type, const uint64_t *args, unsigned nargs)
+{
+    uint64_t time = cu__wire_time(now_ns);
+    time = time > b->last ? time : b->last;
+    if (b->n == 0 || b->n > COPPER_WIRE_BATCH_MAX - COPPER_WIRE_EVENT_MAX) {
+        cu__wire_turn(w, b, time);
+    }
+    unsigned char *to = b->payload + b->n;
+    *to++ = (unsigned char)type;
+    to += cu__varint(to, time - b->last);
+    for (unsigned i = 0; i < nargs; i++) {
+        to += cu__varint(to, args[i]);
+    }
+    b->last = time;
+    b->n = (uint32_t)(to - b->payload);
 }
 
 #endif
