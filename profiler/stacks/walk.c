@@ -212,13 +212,18 @@ READS_STACKS static bool walk_quick_sig(struct cu_walk *w, const struct cu__stac
 READS_STACKS static bool note_word_sig(struct cu_walk_memo *memo, const struct cu_walk *w,
                                        uint64_t at, bool is_relative)
 {
-    uint64_t sp = w->regs.sp, word = *(const uint64_t *)at;
-    if (memo->n == COPPER_WALK_MEMO_MAX || (at - sp) / 8 > UINT16_MAX)
+    uint64_t sp = w->regs.sp, word = *(const uint64_t *)at, place = (at - sp) / 8;
+    if (memo->n == COPPER_WALK_MEMO_MAX || place > UINT16_MAX)
         return false;
-    memo->at[memo->n] = (uint16_t)((at - sp) / 8);
-    memo->words[memo->n] = is_relative ? word - sp : word;
-    memo->relative |= (uint32_t)is_relative << memo->n;
-    memo->n++;
+    uint16_t i = memo->n++;
+    if (!is_relative) { /* before those: the first of them makes room */
+        memo->at[i] = memo->at[memo->absolute];
+        memo->words[i] = memo->words[memo->absolute];
+        i = memo->absolute++;
+    }
+    memo->at[i] = (uint16_t)place;
+    memo->words[i] = is_relative ? word - sp : word;
+    memo->top = (uint16_t)place > memo->top ? (uint16_t)place : memo->top;
     return true;
 }
 
@@ -267,12 +272,15 @@ READS_STACKS bool cu_walk_memo_holds_sig(const struct cu_walk_memo *memo, const 
     if (memo->pc != w->regs.pc || memo->pc == 0 || memo->is_call_site != w->is_call_site ||
         (memo->needs_bp && memo->bp != w->regs.bp - sp) || sp < w->lo || sp > w->hi || (sp & 7))
         return false;
-    const uint64_t *stack = (const uint64_t *)sp, nwords = (w->hi - sp) / 8;
-    for (uint32_t i = 0; i < memo->n; i++) {
-        uint64_t expected = memo->words[i] + (memo->relative >> i & 1 ? sp : 0);
-        if (memo->at[i] >= nwords || stack[memo->at[i]] != expected)
+    if (memo->n && memo->top >= (w->hi - sp) / 8)
+        return false;
+    const uint64_t *stack = (const uint64_t *)sp;
+    for (uint32_t i = 0; i < memo->absolute; i++)
+        if (stack[memo->at[i]] != memo->words[i])
             return false;
-    }
+    for (uint32_t i = memo->absolute; i < memo->n; i++)
+        if (stack[memo->at[i]] - sp != memo->words[i])
+            return false;
     return true;
 }
 

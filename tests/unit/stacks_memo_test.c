@@ -121,7 +121,8 @@ static void memos_hold_for_the_same_stacks_alone(void **unused)
 static void another_bp_is_another_way(void **unused)
 {
     uint64_t stack[8] = {0};
-    struct cu_walk_memo memo = {.pc = 1000, .n = 2, .relative = 1, .at = {1, 3}, .words = {16, 77}};
+    struct cu_walk_memo memo = {
+        .pc = 1000, .n = 2, .absolute = 1, .top = 3, .at = {3, 1}, .words = {77, 16}};
     struct cu_walk w = {.lo = (uint64_t)(uintptr_t)stack, .hi = (uint64_t)(uintptr_t)(stack + 8)};
     (void)unused;
     w.regs = (struct cu_regs){.pc = 1000, .sp = w.lo, .bp = w.lo + 8};

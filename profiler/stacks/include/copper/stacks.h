@@ -75,8 +75,9 @@ void cu_stack_walk_sig(struct cu_walk *w);
 struct cu_walk_memo {
     uint64_t pc;       /* where it began; 0: this is none */
     uint64_t bp;       /* less sp; where the way depends on it */
-    uint32_t n;        /* words of the stack that lead the way */
-    uint32_t relative; /* bit i: word i is an address in the stack, kept less sp */
+    uint16_t n;        /* words of the stack that lead the way */
+    uint16_t absolute; /* so many first; the others are addresses in the stack, kept less sp */
+    uint16_t top;      /* where the last of them is */
     bool needs_bp, is_call_site;
     uint16_t at[COPPER_WALK_MEMO_MAX]; /* where, from sp on, in words */
     uint64_t words[COPPER_WALK_MEMO_MAX];
