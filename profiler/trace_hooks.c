@@ -25,6 +25,35 @@
 _Atomic int64_t cu__trace_delay_limit_ns;
 static _Atomic int64_t longest_delay_ns, longest_delay_g;
 
+/* ---- records --------------------------------------------------------------------------------- */
+
+/* Field by field, and for a record of its head alone. What is put together elsewhere first and then
+ * copied is read wider than it was written, for which the processor waits as long as for a miss. */
+static inline void fill(struct cu__trace_record *r, enum cu__trace_kind kind, int64_t now,
+                        int64_t g, int p)
+{
+    r->now_ns = now;
+    r->g = g;
+    r->kind = (uint8_t)kind;
+    r->reason = 0;
+    r->stack = 0;
+    r->p = (int16_t)p;
+    r->words = COPPER_TRACE_HEAD_WORDS;
+}
+
+/* A record with this argument behind its head, that is still to be published. NULL: no room. */
+static inline struct cu__trace_record *put_arg(struct cu__trace_stream *s, enum cu__trace_kind kind,
+                                               int64_t now, int64_t g, int p, uint64_t arg)
+{
+    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + 1);
+    if (r) {
+        fill(r, kind, now, g, p);
+        r->words = COPPER_TRACE_HEAD_WORDS + 1;
+        r->args[0] = arg;
+    }
+    return r;
+}
+
 /* ---- stacks ---------------------------------------------------------------------------------- */
 
 /* 64 bits with full avalanche: two stacks of one thread that share them are not told apart, which
@@ -49,18 +78,18 @@ static uint16_t number_stack(struct cu__trace_stream *s, const struct cu_walk *w
     if (s->known[at] == hash) {
         return (uint16_t)(at + 1);
     }
-    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + w->n);
+    unsigned words = COPPER_TRACE_HEAD_WORDS + w->n;
+    struct cu__trace_record *r = cu__trace_reserve(s, words);
     if (!r) {
         return 0;
     }
     s->known[at] = hash;
-    *r = (struct cu__trace_record){.now_ns = now,
-                                   .kind = COPPER_TRACE_STACK,
-                                   .reason = w->end != COPPER_WALK_ROOT,
-                                   .stack = (uint16_t)(at + 1),
-                                   .words = (uint16_t)(COPPER_TRACE_HEAD_WORDS + w->n)};
+    fill(r, COPPER_TRACE_STACK, now, 0, -1);
+    r->reason = w->end != COPPER_WALK_ROOT;
+    r->stack = (uint16_t)(at + 1);
+    r->words = (uint16_t)words;
     memcpy(r->args, w->frames, w->n * sizeof(*w->frames));
-    cu__trace_publish(s, r);
+    cu__trace_publish(s, words);
     return (uint16_t)(at + 1);
 }
 
@@ -142,47 +171,35 @@ static uint16_t stack_here(struct cu__trace_stream *s, int64_t now)
 
 /* ---- hooks ----------------------------------------------------------------------------------- */
 
-static void put(struct cu__trace_stream *s, const struct cu__trace_record *head,
-                const uint64_t *args, unsigned nargs)
+/* An event of kind about g on p, with this stack. */
+static inline void put(struct cu__trace_stream *s, enum cu__trace_kind kind, int64_t now, cu_id g,
+                       int p, uint8_t reason, uint16_t stack)
 {
-    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + nargs);
+    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS);
     if (r) {
-        *r = *head;
-        r->words = (uint16_t)(COPPER_TRACE_HEAD_WORDS + nargs);
-        for (unsigned i = 0; i < nargs; i++) {
-            r->args[i] = args[i];
-        }
-        cu__trace_publish(s, r);
+        fill(r, kind, now, g, p);
+        r->reason = reason;
+        r->stack = stack;
+        cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS);
+        s->is_begun = true;
     }
 }
 
-/* An event of kind about g on p, with the calling coroutine's stack. */
-static void note(enum cu__trace_kind kind, int64_t now, cu_id g, int p, uint8_t reason)
+/* With the calling coroutine's. */
+static inline void note(enum cu__trace_kind kind, int64_t now, cu_id g, int p, uint8_t reason)
 {
     struct cu__trace_stream *s = cu__trace_own_stream();
     if (s) {
-        uint16_t stack = stack_here(s, now);
-        put(s,
-            &(struct cu__trace_record){.now_ns = now,
-                                       .g = g,
-                                       .kind = (uint8_t)kind,
-                                       .reason = reason,
-                                       .stack = stack,
-                                       .p = (int16_t)p},
-            NULL, 0);
+        put(s, kind, now, g, p, reason, stack_here(s, now));
     }
 }
 
-/* The same without a stack. */
-static void note_bare(enum cu__trace_kind kind, int64_t now, cu_id g, int p, const uint64_t *args,
-                      unsigned nargs)
+/* Without. */
+static inline void note_bare(enum cu__trace_kind kind, int64_t now, cu_id g, int p)
 {
     struct cu__trace_stream *s = cu__trace_own_stream();
     if (s) {
-        put(s,
-            &(struct cu__trace_record){
-                .now_ns = now, .g = g, .kind = (uint8_t)kind, .p = (int16_t)p},
-            args, nargs);
+        put(s, kind, now, g, p, 0, 0);
     }
 }
 
@@ -190,13 +207,30 @@ static void on_created(void *tool, int64_t now, cu_id g, cu_id parent, const str
 {
     (void)tool;
     struct cu__trace_stream *s = cu__trace_own_stream();
-    if (s) {
-        uint64_t args[] = {(uint64_t)parent, (uint64_t)(uintptr_t)site};
-        uint16_t stack = stack_here(s, now);
-        put(s,
-            &(struct cu__trace_record){
-                .now_ns = now, .g = g, .kind = COPPER_TRACE_CREATED, .stack = stack, .p = -1},
-            args, 2);
+    if (!s) {
+        return;
+    }
+    uint16_t stack = stack_here(s, now);
+    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + 2);
+    if (r) {
+        fill(r, COPPER_TRACE_CREATED, now, g, -1);
+        r->stack = stack;
+        r->words = COPPER_TRACE_HEAD_WORDS + 2;
+        r->args[0] = (uint64_t)parent;
+        r->args[1] = (uint64_t)(uintptr_t)site;
+        cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS + 2);
+    }
+}
+
+/* Tells by whom: as the first thing that a thread tells, it says who runs there. */
+static __attribute__((noinline)) void note_first_ready(struct cu__trace_stream *s, int64_t now,
+                                                       cu_id g, cu_id by, uint16_t stack)
+{
+    struct cu__trace_record *r = put_arg(s, COPPER_TRACE_READY, now, g, -1, (uint64_t)by);
+    if (r) {
+        r->stack = stack;
+        cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS + 1);
+        s->is_begun = true;
     }
 }
 
@@ -204,13 +238,14 @@ static void on_ready(void *tool, int64_t now, cu_id g, cu_id by)
 {
     (void)tool;
     struct cu__trace_stream *s = cu__trace_own_stream();
-    if (s) {
-        uint64_t arg = (uint64_t)by;
-        uint16_t stack = by ? stack_here(s, now) : 0;
-        put(s,
-            &(struct cu__trace_record){
-                .now_ns = now, .g = g, .kind = COPPER_TRACE_READY, .stack = stack, .p = -1},
-            &arg, 1);
+    if (!s) {
+        return;
+    }
+    uint16_t stack = by ? stack_here(s, now) : 0;
+    if (s->is_begun) {
+        put(s, COPPER_TRACE_READY, now, g, -1, 0, stack);
+    } else {
+        note_first_ready(s, now, g, by, stack);
     }
 }
 
@@ -233,7 +268,8 @@ int64_t cu__trace_delay_take(int64_t *g)
 }
 
 /* Tells g's labels where they are not what this thread told last. */
-static void tell_labels(struct cu__trace_stream *s, int64_t now, const struct cu_resume *resume)
+static inline void tell_labels(struct cu__trace_stream *s, int64_t now,
+                               const struct cu_resume *resume)
 {
     unsigned at = (unsigned)((uint64_t)resume->g * UINT64_C(0x9e3779b97f4a7c15) >> 58);
     const void *labels = resume->labels;
@@ -242,11 +278,23 @@ static void tell_labels(struct cu__trace_stream *s, int64_t now, const struct cu
     }
     s->labelled[at].g = resume->g;
     s->labelled[at].labels = labels;
-    uint64_t arg = (uint64_t)(uintptr_t)labels;
-    put(s,
-        &(struct cu__trace_record){
-            .now_ns = now, .g = resume->g, .kind = COPPER_TRACE_LABELS, .p = -1},
-        &arg, 1);
+    if (put_arg(s, COPPER_TRACE_LABELS, now, resume->g, -1, (uint64_t)(uintptr_t)labels)) {
+        cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS + 1);
+    }
+}
+
+static __attribute__((noinline)) void note_first_run(struct cu__trace_stream *s, int64_t now,
+                                                     const struct cu_resume *resume)
+{
+    struct cu__trace_record *r = cu__trace_reserve(s, COPPER_TRACE_HEAD_WORDS + 2);
+    if (r) {
+        fill(r, COPPER_TRACE_RUNNING, now, resume->g, resume->p);
+        r->reason = (uint8_t)resume->cause;
+        r->words = COPPER_TRACE_HEAD_WORDS + 2;
+        r->args[0] = (uint64_t)(uintptr_t)resume->entry;
+        r->args[1] = (uint64_t)(uintptr_t)resume->site;
+        cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS + 2);
+    }
 }
 
 static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
@@ -257,14 +305,11 @@ static void on_running(void *tool, int64_t now, const struct cu_resume *resume)
         return;
     }
     tell_labels(s, now, resume);
-    uint64_t args[] = {(uint64_t)(uintptr_t)resume->entry, (uint64_t)(uintptr_t)resume->site};
-    put(s,
-        &(struct cu__trace_record){.now_ns = now,
-                                   .g = resume->g,
-                                   .kind = COPPER_TRACE_RUNNING,
-                                   .reason = (uint8_t)resume->cause,
-                                   .p = (int16_t)resume->p},
-        args, resume->regs.pc == 0 ? 2 : 0);
+    if (resume->regs.pc == 0) {
+        note_first_run(s, now, resume);
+    } else {
+        put(s, COPPER_TRACE_RUNNING, now, resume->g, resume->p, (uint8_t)resume->cause, 0);
+    }
     /* after the record, so that who takes the delay finds it */
     int64_t limit = atomic_load_explicit(&cu__trace_delay_limit_ns, memory_order_relaxed);
     if (limit && resume->ready_ns && now - resume->ready_ns > limit) {
@@ -288,7 +333,7 @@ static void on_yielded(void *tool, int64_t now, cu_id g, int p)
 static void on_exited(void *tool, int64_t now, cu_id g, int p)
 {
     (void)tool;
-    note_bare(COPPER_TRACE_EXITED, now, g, p, NULL, 0);
+    note_bare(COPPER_TRACE_EXITED, now, g, p);
 }
 
 static void on_syscall_begin(void *tool, int64_t now, cu_id g, int p)
@@ -300,15 +345,17 @@ static void on_syscall_begin(void *tool, int64_t now, cu_id g, int p)
 static void on_syscall_end(void *tool, int64_t now, cu_id g, int p)
 {
     (void)tool;
-    note_bare(COPPER_TRACE_SYSCALL_END, now, g, p, NULL, 0);
+    note_bare(COPPER_TRACE_SYSCALL_END, now, g, p);
 }
 
 static void on_handoff(void *tool, int64_t now, int p, cu_id g, int32_t tid,
                        enum cu_handoff_cause cause)
 {
     (void)tool, (void)cause;
-    uint64_t arg = (uint64_t)(uint32_t)tid;
-    note_bare(COPPER_TRACE_HANDOFF, now, g, p, &arg, 1);
+    struct cu__trace_stream *s = cu__trace_own_stream();
+    if (s && put_arg(s, COPPER_TRACE_HANDOFF, now, g, p, (uint64_t)(uint32_t)tid)) {
+        cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS + 1);
+    }
 }
 
 static void on_preempted(void *tool, int64_t now, cu_id g, int p)
@@ -320,19 +367,19 @@ static void on_preempted(void *tool, int64_t now, cu_id g, int p)
 static void on_p_started(void *tool, int64_t now, int p, int32_t tid)
 {
     (void)tool, (void)tid;
-    note_bare(COPPER_TRACE_P_STARTED, now, 0, p, NULL, 0);
+    note_bare(COPPER_TRACE_P_STARTED, now, 0, p);
 }
 
 static void on_p_stopped(void *tool, int64_t now, int p)
 {
     (void)tool;
-    note_bare(COPPER_TRACE_P_STOPPED, now, 0, p, NULL, 0);
+    note_bare(COPPER_TRACE_P_STOPPED, now, 0, p);
 }
 
 static void on_worker_stopped(void *tool, int64_t now, int32_t tid)
 {
     (void)tool, (void)tid;
-    note_bare(COPPER_TRACE_THREAD_ENDED, now, 0, -1, NULL, 0);
+    note_bare(COPPER_TRACE_THREAD_ENDED, now, 0, -1);
 }
 
 static void on_procs_changed(void *tool, int64_t now, int procs)
@@ -340,12 +387,12 @@ static void on_procs_changed(void *tool, int64_t now, int procs)
     (void)tool;
     struct cu__trace_stream *s = cu__trace_own_stream();
     if (s) {
-        uint64_t arg = (uint64_t)procs;
         uint16_t stack = stack_here(s, now);
-        put(s,
-            &(struct cu__trace_record){
-                .now_ns = now, .kind = COPPER_TRACE_PROCS, .stack = stack, .p = -1},
-            &arg, 1);
+        struct cu__trace_record *r = put_arg(s, COPPER_TRACE_PROCS, now, 0, -1, (uint64_t)procs);
+        if (r) {
+            r->stack = stack;
+            cu__trace_publish(s, COPPER_TRACE_HEAD_WORDS + 1);
+        }
     }
 }
 
@@ -417,15 +464,12 @@ static void note_texts(enum cu__trace_kind kind, const uint64_t *args, unsigned 
     if (!r) {
         return;
     }
-    *r = (struct cu__trace_record){.now_ns = now,
-                                   .g = g,
-                                   .kind = (uint8_t)kind,
-                                   .stack = stack,
-                                   .p = -1,
-                                   .words = (uint16_t)words};
+    fill(r, kind, now, g, -1);
+    r->stack = stack;
+    r->words = (uint16_t)words;
     memcpy(r->args, args, nargs * sizeof(*args));
     put_texts(r, nargs, texts, ntexts);
-    cu__trace_publish(s, r);
+    cu__trace_publish(s, words);
 }
 
 void cu__trace_note(enum cu__trace_kind kind, const uint64_t *args, unsigned nargs,

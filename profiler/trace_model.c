@@ -702,7 +702,9 @@ static void on_created(struct cu__model *model, struct cu__model_m *m,
 static void on_ready(struct cu__model *model, struct cu__model_m *m,
                      const struct cu__trace_record *r, struct model_g *g, uint32_t stack)
 {
-    recall(model, m, (int64_t)r->args[0]);
+    if (r->words > COPPER_TRACE_HEAD_WORDS) {
+        recall(model, m, (int64_t)r->args[0]);
+    }
     make_waiting(model, g);
     mention_m(model, m);
     unblock(model, m, g, stack);

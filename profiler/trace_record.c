@@ -32,11 +32,7 @@ static _Atomic uint32_t fresh_chunks; /* those from here on were never used */
 static _Atomic uint32_t chunks_in_use;
 static _Atomic bool is_full;
 
-/* Which stream is this thread's, in which session. Never held across anything that parks. */
-static __attribute__((tls_model("initial-exec"))) __thread struct {
-    struct cu__trace_stream *stream;
-    uint32_t session;
-} own;
+__attribute__((tls_model("initial-exec"))) __thread struct cu__trace_own cu__trace_own;
 
 /* ---- chunks ---------------------------------------------------------------------------------- */
 
@@ -114,27 +110,19 @@ static struct cu__trace_stream *claim_new(void)
                : NULL;
 }
 
-static __attribute__((noinline)) struct cu__trace_stream *join(uint32_t session)
+struct cu__trace_stream *cu__trace_join_stream(uint32_t session)
 {
     struct cu__trace_stream *s = claim_free();
     s = s ? s : claim_new();
     if (s) {
         s->chunk = 0;
-        s->used = COPPER_DATA_BYTES;
+        s->is_begun = false;
+        s->at = s->end = NULL;
         atomic_store(&s->tid, (int32_t)syscall(SYS_gettid));
     }
-    own.stream = s;
-    own.session = session;
+    cu__trace_own.stream = s;
+    cu__trace_own.session = session;
     return s;
-}
-
-struct cu__trace_stream *cu__trace_own_stream(void)
-{
-    uint32_t session = atomic_load_explicit(&cu__trace_session, memory_order_relaxed);
-    if (session == 0) {
-        return NULL;
-    }
-    return own.session == session && own.stream ? own.stream : join(session);
 }
 
 static bool next_chunk(struct cu__trace_stream *s)
@@ -151,25 +139,20 @@ static bool next_chunk(struct cu__trace_stream *s)
     atomic_store_explicit(s->chunk ? &chunk_of(s->chunk)->next : &s->first, number,
                           memory_order_release);
     s->chunk = number;
-    s->used = 0;
+    s->at = chunk_of(number)->data;
+    s->end = s->at + COPPER_DATA_BYTES;
+    s->published = &chunk_of(number)->published;
     return true;
 }
 
-struct cu__trace_record *cu__trace_reserve(struct cu__trace_stream *s, unsigned words)
+struct cu__trace_record *cu__trace_turn(struct cu__trace_stream *s)
 {
-    if (s->used + words * 8 > COPPER_DATA_BYTES && !next_chunk(s)) {
-        atomic_store_explicit(&s->lost, atomic_load_explicit(&s->lost, memory_order_relaxed) + 1,
-                              memory_order_relaxed);
-        return NULL;
+    if (next_chunk(s)) {
+        return (void *)s->at;
     }
-    return (struct cu__trace_record *)(void *)(chunk_of(s->chunk)->data + s->used);
-}
-
-void cu__trace_publish(struct cu__trace_stream *s, const struct cu__trace_record *record)
-{
-    s->used += record->words * 8u;
-    /* pairs with the load in cu__trace_cursor_look */
-    atomic_store_explicit(&chunk_of(s->chunk)->published, s->used, memory_order_release);
+    atomic_store_explicit(&s->lost, atomic_load_explicit(&s->lost, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
+    return NULL;
 }
 
 /* ---- start and stop -------------------------------------------------------------------------- */

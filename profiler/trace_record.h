@@ -42,7 +42,7 @@
 /* Kind, number of argument words that follow the header. One list, so that sizes are known. */
 #define COPPER_TRACE_KINDS(X)                                                                      \
     X(CREATED) /* parent, site */                                                                  \
-    X(READY)   /* by */                                                                            \
+    X(READY)   /* [by] when the stream begins with it */                                           \
     X(RUNNING) /* [entry, site] when it never ran */                                               \
     X(PARKED)                                                                                      \
     X(YIELDED)                                                                                     \
@@ -112,7 +112,9 @@ struct cu__trace_stream {
     _Atomic uint64_t lost;                    /* writer: its thread; records that found no room */
     _Atomic uint32_t first;                   /* number + 1 of the first chunk; 0: not yet */
     uint32_t chunk;                           /* its thread: number + 1 of the one being filled */
-    uint32_t used;                            /* its thread: bytes in that one */
+    bool is_begun;                            /* its thread: it has a record of an event */
+    unsigned char *at, *end;                  /* its thread: the room that is left in it */
+    _Atomic uint32_t *published;              /* its thread: of that chunk */
     uint64_t known[COPPER_TRACE_STACK_CACHE]; /* its thread: hash of stack number i + 1 */
     struct {
         int64_t g;
