@@ -63,16 +63,18 @@
 #define CANARY            0x6b63617473207563u
 #define CLASSES           (COPPER_STACK_CLASS_MAX + 1)
 
-/* Where the next stacks of a class are cut from. */
+/* Where stacks of a class are cut from; lies at the start of its mapping. */
 struct slab {
-    char *next;
-    uint32_t left;
-    struct cu__stack *descriptors; /* `left` of them */
+    struct slab *next; /* of this class, with stacks left */
+    char *from;        /* the guard of the next stack */
+    uint32_t left;     /* so many can be cut */
+    uint32_t cut;      /* so many were: as many descriptors are in use */
+    struct cu__stack descriptors[];
 };
 
 static struct {
     struct cu__lock lock;
-    struct slab slabs[CLASSES];      /* lock */
+    struct slab *slabs[CLASSES];     /* lock; those with stacks left */
     struct cu__stack *warm[CLASSES]; /* lock; free ones with pages; none above the default class */
     struct cu__stack *cold[CLASSES]; /* lock; free ones without */
     uint32_t warm_count;             /* lock; of all classes */
@@ -111,17 +113,18 @@ static int add_slab(uint32_t class)
     count = count > SLAB_STACKS ? SLAB_STACKS : count ? count : 1;
     for (; count; count /= 2) {
         /* descriptors first: one mapping serves both */
-        size_t head =
-            (count * sizeof(struct cu__stack) + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
+        size_t head = sizeof(struct slab) + count * sizeof(struct cu__stack);
+        head = (head + PAGE_BYTES - 1) & ~(size_t)(PAGE_BYTES - 1);
         char *base = mmap(NULL, head + count * stride(class), PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         if (base == MAP_FAILED) {
             continue;
         }
         madvise(base, head + count * stride(class), MADV_NOHUGEPAGE);
-        stacks.slabs[class] = (struct slab){.next = base + head,
-                                            .left = (uint32_t)count,
-                                            .descriptors = (struct cu__stack *)(void *)base};
+        struct slab *slab = (struct slab *)(void *)base;
+        *slab = (struct slab){
+            .next = stacks.slabs[class], .from = base + head, .left = (uint32_t)count};
+        stacks.slabs[class] = slab;
         store_relaxed(&stacks.capacity[class], stacks.capacity[class] + count);
         return 0;
     }
@@ -177,32 +180,23 @@ static void install_guard(struct cu__stack *stack)
     cu__valgrind_stack(stack->lo, stack->hi); /* it stays one for ever */
 }
 
-/* Called with the lock, on a class with a slab that has stacks left. Its guard is still to come. */
+/* Called with the lock, on a class with a slab. The guard is still to come: it costs a system call,
+ * and many coroutines that are started together may run one after the other on few stacks. */
 static struct cu__stack *cut_stack(uint32_t class)
 {
-    struct slab *slab = &stacks.slabs[class];
-    struct cu__stack *stack = slab->descriptors++;
-    stack->lo = slab->next + COPPER_STACK_GUARD;
-    stack->hi = slab->next + stride(class);
+    struct slab *slab = stacks.slabs[class];
+    cu_assert(slab != NULL); /* the reservation's promise */
+    struct cu__stack *stack = &slab->descriptors[slab->cut++];
+    stack->lo = slab->from + COPPER_STACK_GUARD;
+    stack->hi = slab->from + stride(class);
     stack->class = class;
     stack->colour_bytes = (uint16_t)(stacks.cut++ % COLOURS * COLOUR_STEP);
     stack->is_cold = true;
-    slab->next += stride(class);
-    slab->left--;
-    return stack;
-}
-
-/* Slabs are used up one after the other: cutting what is left of the old one first keeps the
- * capacity true. */
-static int grow(uint32_t class)
-{
-    while (stacks.slabs[class].left) {
-        struct cu__stack *stack = cut_stack(class);
-        install_guard(stack);
-        stack->next = stacks.cold[class];
-        stacks.cold[class] = stack;
+    slab->from += stride(class);
+    if (--slab->left == 0) {
+        stacks.slabs[class] = slab->next;
     }
-    return add_slab(class);
+    return stack;
 }
 
 static void unreserve_many(uint32_t class, uint32_t count)
@@ -219,7 +213,7 @@ static int reserve_many(uint32_t class, uint32_t count)
     int error = 0;
     cu__lock_take(&stacks.lock);
     while (error == 0 && need > stacks.capacity[class]) {
-        error = grow(class);
+        error = add_slab(class);
     }
     cu__lock_drop(&stacks.lock);
     if (error) {
@@ -310,7 +304,6 @@ static noinline struct cu__stack *take_global(struct cu__p *p, uint32_t class)
     } else if ((stack = stacks.cold[class])) {
         stacks.cold[class] = stack->next;
     } else {
-        cu_assert(stacks.slabs[class].left > 0); /* the reservation's promise */
         stack = cut_stack(class);
         is_new = true;
     }
