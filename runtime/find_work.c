@@ -432,7 +432,11 @@ static struct cu__g *look(struct cu__m *m, bool is_up)
 
 struct cu__g *cu__find_work(struct cu__m *m)
 {
-    struct cu__g *g;
+    struct cu__g *g = m->picked;
+    if (g) {
+        m->picked = NULL;
+        return g;
+    }
     int64_t since_ns = cu_now();
     bool has_rested = false;
     if (m->p) {
@@ -461,7 +465,8 @@ struct cu__g *cu__find_work(struct cu__m *m)
     if (has_rested && m->p->cause != COPPER_CAUSE_STOLEN) {
         m->p->cause = COPPER_CAUSE_NO_WORKER;
     }
-    store_relaxed(&m->p->busy_since_ns, book(&m->p->counters.spinning_ns, since_ns));
+    m->p->switched_ns = book(&m->p->counters.spinning_ns, since_ns);
+    store_relaxed(&m->p->busy_since_ns, m->p->switched_ns);
     if (m->is_spinning) {
         end_spinning(m);
     }

@@ -6,7 +6,7 @@
  * Design: a coroutine that stops chooses its successor itself, on its own stack, from the queues
  * that are near, and switches to it directly: one switch and no detour over a scheduler stack. Only
  * when nothing is near does it switch to the thread's own stack, where find_work.c steals, spins
- * and sleeps (worker.c has that loop).
+ * and sleeps (worker.c has that loop); or when a stack is to be made for the successor.
  *
  * Invariants: a coroutine is made visible to others (queued, or findable by a waker) only after its
  * stack is no longer in use: the leaver notes in m->after what is to be done, and whoever arrives
@@ -215,9 +215,6 @@ __attribute__((always_inline)) static inline void enter(struct cu__m *m, struct 
                                                         int64_t now_ns)
 {
     struct cu__p *p = m->p;
-    if (unlikely(g->stack == NULL)) {
-        cu__stack_attach(p, g);
-    }
     bump(&p->counters.switches, 1);
     cu__m_runs(m, g);
     if (EVENTS_ON(COPPER_EVENTS_OF_RUN)) {
@@ -254,6 +251,13 @@ __attribute__((always_inline)) static inline int64_t leave(struct cu__m *m, stru
     return now_ns;
 }
 
+/* Making a stack takes a system call and a page fault: not with the leaver's lock in hand, for
+ * which others spin, nor on the leaver's stack, which would become deeper by it. */
+__attribute__((always_inline)) static inline bool has_stack(struct cu__p *p, struct cu__g *g)
+{
+    return likely(g->stack != NULL) || cu__stack_attach_warm(p, g);
+}
+
 /* With nobody else near: is there a reason to leave the coroutine that yields? */
 static noinline bool must_switch(const struct cu__p *p, struct cu__g *self)
 {
@@ -281,10 +285,11 @@ int cu__schedule(struct cu__m *m, enum cu__after_kind kind, struct cu__lock *unl
     m->after = (struct cu__after){kind, self, unlock};
     self->saved_errno = *m->errno_address;
     struct cu__context *to = &m->context;
-    if (next) {
+    if (next && likely(has_stack(m->p, next))) {
         enter(m, next, now_ns);
         to = &next->context;
     } else {
+        m->picked = next;
         cu__m_runs(m, NULL);
     }
 
@@ -329,7 +334,9 @@ int cu__arrived(void)
 void cu__run(struct cu__m *m, struct cu__g *g)
 {
     m->p->clock_ns = cu__now_coarse();
-    m->p->switched_ns = load_relaxed(&m->p->busy_since_ns);
+    if (g->stack == NULL) {
+        cu__stack_attach(m->p, g);
+    }
     enter(m, g, 0);
     cu__depart(&m->context, &g->context, false);
     cu__switch(&m->context.sp, g->context.sp);

@@ -332,15 +332,8 @@ static void put_first_frame(struct cu__g *g)
 #endif
 }
 
-void cu__stack_attach(struct cu__p *p, struct cu__g *g)
+static void attach(struct cu__p *p, struct cu__g *g, struct cu__stack *stack)
 {
-    struct cu__stack *stack = p->stacks;
-    if (likely(stack && g->stack_class == COPPER_STACK_CLASS_DEFAULT)) {
-        p->stacks = stack->next;
-        p->stacks_count--;
-    } else {
-        stack = take_global(p, g->stack_class);
-    }
     stack->next = NULL;
     stack->is_cold = false;
     store_release(&g->stack, stack); /* pairs with inspectors' loads: lo and hi are there */
@@ -353,6 +346,25 @@ void cu__stack_attach(struct cu__p *p, struct cu__g *g)
         *(uint64_t *)(void *)stack->lo = CANARY;
     }
     put_first_frame(g);
+}
+
+bool cu__stack_attach_warm(struct cu__p *p, struct cu__g *g)
+{
+    struct cu__stack *stack = p->stacks;
+    if (unlikely(stack == NULL || g->stack_class != COPPER_STACK_CLASS_DEFAULT)) {
+        return false;
+    }
+    p->stacks = stack->next;
+    p->stacks_count--;
+    attach(p, g, stack);
+    return true;
+}
+
+void cu__stack_attach(struct cu__p *p, struct cu__g *g)
+{
+    if (!cu__stack_attach_warm(p, g)) {
+        attach(p, g, take_global(p, g->stack_class));
+    }
 }
 
 /* Gives back what lies deeper than a coroutine commonly gets, when there is any. */

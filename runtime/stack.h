@@ -29,8 +29,10 @@ void cu__stack_unreserve(struct cu__p *p, uint32_t class);
 int cu__stack_hold_back(uint32_t ps);
 /* What p's cache holds is for others. p is the caller's. */
 void cu__stack_empty(struct cu__p *p);
-/* Gives g a stack and puts the first frame on it. */
+/* Gives g a stack and puts the first frame on it. On a thread's own stack, without locks. */
 void cu__stack_attach(struct cu__p *p, struct cu__g *g);
+/* The same anywhere, if p has a warm stack for g; else false. */
+bool cu__stack_attach_warm(struct cu__p *p, struct cu__g *g);
 /* Takes it away again, when nothing runs on it. Undoes the reservation too. */
 void cu__stack_detach(struct cu__p *p, struct cu__g *g);
 /* For stacks with a canary: reports the overflow and aborts. Called with the stack at rest. */

@@ -280,6 +280,7 @@ struct cu__m {
     struct cu__context context; /* the thread's own stack: the scheduler's loop */
     struct cu__after after;     /* itself */
     int *errno_address;         /* constant: this thread's errno */
+    struct cu__g *picked;       /* itself: RUNNING, but has no stack yet; for cu__find_work */
     bool is_spinning;           /* itself, and who wakes it */
     bool is_looking;            /* itself: what it readies meanwhile is for itself first */
     bool must_end;              /* itself: a coroutine ended that had this thread to itself */
