@@ -17,54 +17,8 @@
 
 #include <cmocka.h>
 
-#include "interleave.h"
-#include "types.h"
-
-#undef load_relaxed
-#undef load_acquire
-#undef load_seq
-#undef store_relaxed
-#undef store_release
-#undef store_seq
-#undef swap_seq
-#undef cas_seq
-#undef add_seq
-#undef sub_seq
-#define STEP(operation)                                                                            \
-    __extension__({                                                                                \
-        interleave_step();                                                                         \
-        operation;                                                                                 \
-    })
-#define load_relaxed(p)     STEP(__atomic_load_n((p), __ATOMIC_RELAXED))
-#define load_acquire(p)     STEP(__atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define load_seq(p)         STEP(__atomic_load_n((p), __ATOMIC_SEQ_CST))
-#define store_relaxed(p, v) STEP(__atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define store_release(p, v) STEP(__atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define store_seq(p, v)     STEP(__atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
-#define swap_seq(p, v)      STEP(__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
-#define add_seq(p, v)       STEP(__atomic_fetch_add((p), (v), __ATOMIC_SEQ_CST))
-#define sub_seq(p, v)       STEP(__atomic_fetch_sub((p), (v), __ATOMIC_SEQ_CST))
-#define cas_seq(p, expected, v)                                                                    \
-    STEP(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST,                \
-                                     __ATOMIC_SEQ_CST))
-
-static void model_lock_take(struct cu__lock *lock)
-{
-    interleave_step();
-    while (lock->word) {
-        interleave_wait();
-    }
-    lock->word = 1;
-}
-
-static void model_lock_drop(struct cu__lock *lock)
-{
-    interleave_step();
-    lock->word = 0;
-}
-
-#define cu__lock_take model_lock_take
-#define cu__lock_drop model_lock_drop
+#define INTERLEAVE_RELAXED
+#include "interleave_atomics.h"
 
 /* Who runs: actors 0 and 1 are workers, the others plain threads. tls.h would ask the processor. */
 #define COPPER_RUNTIME_TLS_H

@@ -11,26 +11,8 @@
 
 #include <cmocka.h>
 
-#include "interleave.h"
-#include "types.h"
-
-#undef load_relaxed
-#undef store_relaxed
-#undef store_release
-#undef swap_seq
-#undef cas_seq
-#define STEP(operation)                                                                            \
-    __extension__({                                                                                \
-        interleave_step();                                                                         \
-        operation;                                                                                 \
-    })
-#define load_relaxed(p)     STEP(__atomic_load_n((p), __ATOMIC_RELAXED))
-#define store_relaxed(p, v) STEP(__atomic_store_n((p), (v), __ATOMIC_RELAXED))
-#define store_release(p, v) STEP(__atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define swap_seq(p, v)      STEP(__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
-#define cas_seq(p, expected, v)                                                                    \
-    STEP(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST,                \
-                                     __ATOMIC_RELAXED))
+#define INTERLEAVE_RELAXED
+#include "interleave_atomics.h"
 #include "race.h"
 
 void cu__assert_failed(const char *what, const char *file, int line)

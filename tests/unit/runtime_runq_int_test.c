@@ -14,52 +14,11 @@
 
 #include <cmocka.h>
 
-#include "interleave.h"
-#include "types.h"
+#include "interleave_atomics.h"
 
 #undef COPPER_RUNQ_SIZE
 #define COPPER_RUNQ_SIZE 4u
 
-#undef load_acquire
-#undef load_seq
-#undef store_release
-#undef store_seq
-#undef swap_seq
-#undef cas_seq
-#define STEP(operation)                                                                            \
-    __extension__({                                                                                \
-        interleave_step();                                                                         \
-        operation;                                                                                 \
-    })
-#define load_acquire(p)     STEP(__atomic_load_n((p), __ATOMIC_ACQUIRE))
-#define load_seq(p)         STEP(__atomic_load_n((p), __ATOMIC_SEQ_CST))
-#define store_release(p, v) STEP(__atomic_store_n((p), (v), __ATOMIC_RELEASE))
-#define store_seq(p, v)     STEP(__atomic_store_n((p), (v), __ATOMIC_SEQ_CST))
-#define swap_seq(p, v)      STEP(__atomic_exchange_n((p), (v), __ATOMIC_SEQ_CST))
-#define cas_seq(p, expected, v)                                                                    \
-    STEP(__atomic_compare_exchange_n((p), (expected), (v), false, __ATOMIC_SEQ_CST,                \
-                                     __ATOMIC_RELAXED))
-
-/* The scheduler's lock: a thread that finds it taken waits for another's step. */
-static void model_lock_take(struct cu__lock *lock)
-{
-    interleave_step();
-    while (lock->word) {
-        interleave_wait();
-    }
-    lock->word = 1;
-}
-
-static void model_lock_drop(struct cu__lock *lock)
-{
-    interleave_step();
-    lock->word = 0;
-}
-
-#define cu__lock_take model_lock_take
-#define cu__lock_drop model_lock_drop
-/* Relaxed loads are of what only the owner writes, or are checked by a compare-and-swap later: a
- * step before them adds orders that others show already. */
 struct cu__sched cu__sched;
 #include "runq.c"
 
