@@ -10,6 +10,7 @@
 
 #include "kernel_threads.h"
 #include "runtime_weak.h"
+#include "xorshift.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -193,13 +194,10 @@ static void describe(struct taking *t, const struct cu_g_info *g, struct running
     out->is_counted = false;
 }
 
-/* Draws whether this coroutine is taken: xorshift, which is random enough to favour none. */
+/* Draws whether this coroutine is taken. */
 static bool is_taken(struct taking *t)
 {
-    t->random ^= t->random << 13;
-    t->random ^= t->random >> 7;
-    t->random ^= t->random << 17;
-    return (t->random >> 11) % t->census->options.one_in == 0;
+    return (cu__xorshift(&t->random) >> 11) % t->census->options.one_in == 0;
 }
 
 static bool visit_coroutine(const struct cu_g_info *g, void *arg)

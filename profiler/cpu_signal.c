@@ -18,6 +18,7 @@
  */
 #include "cpu_int.h"
 #include "machine.h"
+#include "xorshift.h"
 
 #include <copper/inspect.h>
 #include <errno.h>
@@ -52,16 +53,6 @@ static int64_t now_sig(void)
     return t.tv_sec * 1000000000 + t.tv_nsec;
 }
 
-static uint64_t random_sig(struct cu__slot *slot)
-{
-    uint64_t x = slot->random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    slot->random = x;
-    return x;
-}
-
 static void add_sig(_Atomic uint64_t *count, uint64_t n)
 {
     /* the handler is the only writer, so no read-modify-write is needed */
@@ -73,7 +64,7 @@ static void add_sig(_Atomic uint64_t *count, uint64_t n)
 static void use_clock_sig(struct cu__slot *slot)
 {
     uint64_t period = atomic_load_explicit(&slot->period_ns, memory_order_relaxed);
-    uint64_t first = 1 + random_sig(slot) % period;
+    uint64_t first = 1 + cu__xorshift(&slot->random) % period;
     struct itimerspec spec = {
         .it_value = {(time_t)(first / 1000000000), (long)(first % 1000000000)},
         .it_interval = {(time_t)(period / 1000000000), (long)(period % 1000000000)},

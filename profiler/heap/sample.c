@@ -11,6 +11,7 @@
  * the rest is copied for finish.c.
  */
 #include "internal.h"
+#include "xorshift.h"
 
 #include <copper/inspect.h>
 #include <errno.h>
@@ -32,12 +33,7 @@ static uint64_t next_random(struct cu__heap_thread *t)
         t->random = (uint64_t)cu__heap_now(CLOCK_MONOTONIC) * UINT64_C(0x9e3779b97f4a7c15) ^
                     (uint64_t)(uintptr_t)t << 17 ^ 1;
     }
-    uint64_t x = t->random;
-    x ^= x << 13;
-    x ^= x >> 7;
-    x ^= x << 17;
-    t->random = x;
-    return x * UINT64_C(0x2545f4914f6cdd1d);
+    return cu__xorshift(&t->random) * UINT64_C(0x2545f4914f6cdd1d);
 }
 
 /* The byte, counted from 1, that the next point falls into. */
