@@ -65,6 +65,12 @@ static void asleep(void *unused)
     cu_sleep(30 * COPPER_MS);
 }
 
+static void asleep_for_long(void *unused)
+{
+    (void)unused;
+    cu_sleep(500 * COPPER_MS);
+}
+
 COROUTINE_TEST(facts_of_waiting_ones)
 {
     struct search search;
@@ -185,9 +191,11 @@ COROUTINE_TEST(facts_of_others)
 {
     struct search search;
     struct cu_go_options options = {COPPER_GO_OPTIONS, .name = "server", .daemon = true};
-    cu_id sleeper = cu_go_with(asleep, NULL, &options);
-    cu_sleep(5 * COPPER_MS);
-    const struct cu_g_info *g = look_up(&search, sleeper);
+    cu_id sleeper = cu_go_with(asleep_for_long, NULL, &options);
+    const struct cu_g_info *g;
+    while ((g = look_up(&search, sleeper)) != NULL && g->state != COPPER_G_WAITING) {
+        cu_yield();
+    }
     expect(g && g->reason == COPPER_WAIT_SLEEP && g->deadline_ns > cu_now() - COPPER_SEC);
     expect(g->is_daemon && strcmp(g->name, "server") == 0 && g->object.kind == COPPER_OBJECT_NONE);
     options.size = 1000;
