@@ -269,7 +269,8 @@ static int64_t keep_until(void)
 {
     struct cu__sched *s = &cu__sched;
     for (;;) {
-        int64_t until = earliest_timer();
+        bool is_now = cu__replay_is_on() && cu__replay_can_advance();
+        int64_t until = is_now ? INT64_MIN : earliest_timer();
         store_seq(&s->keeper_until_ns, until);
         if (earliest_timer() >= until) {
             return until;

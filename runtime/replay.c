@@ -74,9 +74,14 @@ struct cu__g *cu__replay_get(struct cu__p *p)
     return g;
 }
 
+bool cu__replay_can_advance(void)
+{
+    return load_relaxed(&cu__sched.ps[0].timers.counted) != 0 && !cu__netpoll_can_wake();
+}
+
 bool cu__replay_advance(struct cu__p *p)
 {
-    if (load_relaxed(&p->timers.counted) == 0 || cu__netpoll_can_wake()) {
+    if (!cu__replay_can_advance()) {
         return false;
     }
     int64_t next_ns = load_relaxed(&p->timers.next_ns);
@@ -92,7 +97,14 @@ bool cu__replay_is_here(void)
     return cu__m() != NULL;
 }
 
-/* The P is idle, and who reads the clock rests: it found nothing to run. Several may. */
+/* Can only something from outside go on? Not while the P is idle on its way from one to another. */
+static bool must_pass_really(const struct cu__m *m)
+{
+    return load_relaxed(&m->is_idle) && load_seq(&cu__sched.idle_count) &&
+           !cu__replay_can_advance() && !cu__work_waits(load_relaxed(&cu__replay.now_ns));
+}
+
+/* Several may do so. */
 static void pass_really(void)
 {
     int64_t real_ns = cu__real_now(), since_ns = load_relaxed(&cu__replay.real_ns);
@@ -104,14 +116,14 @@ static void pass_really(void)
     }
 }
 
-/* Other workers without a P only read: when they look is left to chance. */
+/* When workers without the P look is left to chance, so they do not advance it otherwise. */
 int64_t cu__replay_now(void)
 {
     const struct cu__m *m = cu__m();
     if (m->p) {
         store_relaxed(&cu__replay.real_ns, 0);
         add_relaxed(&cu__replay.now_ns, m->g ? READING_NS : 0);
-    } else if (load_relaxed(&m->is_idle) && load_seq(&cu__sched.idle_count)) {
+    } else if (must_pass_really(m)) {
         pass_really();
     }
     return load_relaxed(&cu__replay.now_ns);

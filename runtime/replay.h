@@ -31,8 +31,10 @@ static inline bool cu__replay_is_on(void)
 void cu__replay_configure(void);
 /* The next coroutine of p's queues, whichever the seed says. NULL: none. */
 struct cu__g *cu__replay_get(struct cu__p *p);
-/* Nothing is runnable: makes it the time of the next timer. False: there is none, or something may
- * come from a descriptor before, so that time has to pass as it really does. */
+/* Whether time can be made that of the next timer when nothing is runnable. False: there is none,
+ * or something may come from a descriptor before, so that time has to pass as it really does. */
+bool cu__replay_can_advance(void);
+/* Does so, if it can be done. */
 bool cu__replay_advance(struct cu__p *p);
 /* Whether the calling thread lives in that time, and what time it is there. */
 bool cu__replay_is_here(void);
