@@ -80,6 +80,26 @@ static void give_chunk(uint32_t number)
     }
 }
 
+/* A chunk that was just read lies in the caches of the writer thread's processor, from where each
+ * line would have to be called back, one by one, as the locked instructions of a switch wait for
+ * stores before them. Left alone for a round it has gone from there. */
+static uint32_t resting; /* the writer thread's: number + 1 of the first; 0: none */
+
+static void rest_chunk(uint32_t number)
+{
+    atomic_store_explicit(&chunk_of(number)->next, resting, memory_order_relaxed);
+    resting = number;
+}
+
+void cu__trace_give_chunks(void)
+{
+    while (resting) {
+        uint32_t number = resting;
+        resting = atomic_load_explicit(&chunk_of(number)->next, memory_order_relaxed);
+        give_chunk(number);
+    }
+}
+
 /* ---- streams --------------------------------------------------------------------------------- */
 
 static struct cu__trace_stream *claim_free(void)
@@ -218,6 +238,7 @@ void cu__trace_record_clear(void)
         madvise(streams, streams_bytes, MADV_DONTNEED);
     }
     atomic_store(&streams_used, 0);
+    resting = 0;
     atomic_store(&free_chunks, 0);
     atomic_store(&fresh_chunks, 0);
     atomic_store(&chunks_in_use, 0);
@@ -275,7 +296,7 @@ const struct cu__trace_record *cu__trace_cursor_turn(struct cu__trace_cursor *c)
         if (c->at < c->end) {
             break;
         }
-        give_chunk(c->chunk);
+        rest_chunk(c->chunk);
         c->chunk = next;
         c->at = 0;
         c->data = chunk_of(next)->data;

@@ -185,6 +185,8 @@ static inline void cu__trace_cursor_step(struct cu__trace_cursor *c,
 {
     c->at += record->words * 8u;
 }
+/* Gives back the chunks that were read to their ends: once a round, before it looks. */
+void cu__trace_give_chunks(void);
 /* The stream's thread is gone and all is read: gives its chunk back and makes the stream free. */
 void cu__trace_stream_free(struct cu__trace_cursor *c, struct cu__trace_stream *s);
 /* Bytes of chunks in use. */

@@ -270,6 +270,7 @@ static void drain(struct heads *h)
 {
     int64_t until = cu__now_ns();
     uint32_t n = cu__trace_streams();
+    cu__trace_give_chunks();
     h->n = 0;
     for (uint32_t i = 0; i < n && i < COPPER_TRACE_STREAMS; i++) {
         struct cu__trace_stream *source = cu__trace_stream(i);
