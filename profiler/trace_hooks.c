@@ -16,6 +16,7 @@
 
 #pragma weak cu_hooks_attach
 #pragma weak cu_hooks_detach
+#pragma weak cu_hooks_now
 #pragma weak cu_inspect_here
 #pragma weak cu_now
 #pragma weak cu_self
@@ -458,7 +459,7 @@ static void note_texts(enum cu__trace_kind kind, const uint64_t *args, unsigned 
         bytes += texts[i].n;
     }
     unsigned words = COPPER_TRACE_HEAD_WORDS + nargs + (unsigned)((bytes + 7) / 8);
-    int64_t now = cu_now();
+    int64_t now = cu_hooks_now ? cu_hooks_now() : cu_now();
     uint16_t stack = stack_here(s, now);
     struct cu__trace_record *r = cu__trace_reserve(s, words);
     if (!r) {

@@ -4,8 +4,9 @@
  *
  * The merge. A round first reads the clock, then looks at all streams, then applies every record up
  * to that time, the earliest first. By then everything that could have caused one of them is in
- * sight (trace_record.h). Of records with equal times one that cannot be next waits for one that
- * can.
+ * sight (trace_record.h). As times of events may be a little behind the clock (cu_hooks_now), a
+ * round leaves the last moment to the next one, or waits for it to pass where nobody else will
+ * come. Of records with equal times one that cannot be next waits for one that can.
  *
  * Concurrency: one lock for clients, totals and the flight recorder's ring. The model, the cursors
  * and the names belong to the writer thread. Threads of the host take no lock here.
@@ -28,12 +29,14 @@
 
 #define COPPER_TRACE_ROUND_NS      10000000
 #define COPPER_TRACE_GENERATION_NS 1000000000
-#define COPPER_TRACE_GENERATION    (16u << 20)  /* bytes after which one is cut */
-#define COPPER_TRACE_QUEUE_BYTES   (256u << 20) /* of a client that does not fetch */
-#define COPPER_TRACE_NAMES_MAX     (1u << 17)   /* stacks remembered */
-#define COPPER_TRACE_SAMPLES_MAX   4096u
-#define COPPER_TRACE_GONE_NS       1000000000 /* how often ended threads are looked for */
-#define COPPER_TRACE_HEAP_NS       100000000  /* how often the heap's size is told */
+#define COPPER_TRACE_BEHIND_NS                                                                     \
+    20000 /* more than events are, and a reading done ahead of its turn */
+#define COPPER_TRACE_GENERATION  (16u << 20)  /* bytes after which one is cut */
+#define COPPER_TRACE_QUEUE_BYTES (256u << 20) /* of a client that does not fetch */
+#define COPPER_TRACE_NAMES_MAX   (1u << 17)   /* stacks remembered */
+#define COPPER_TRACE_SAMPLES_MAX 4096u
+#define COPPER_TRACE_GONE_NS     1000000000 /* how often ended threads are looked for */
+#define COPPER_TRACE_HEAP_NS     100000000  /* how often the heap's size is told */
 
 #pragma weak cu_maxprocs
 
@@ -83,8 +86,8 @@ static struct stream *streams;
 static uint64_t generation;
 static int64_t began_ns, looked_for_gone_ns, told_heap_ns;
 static int64_t drained_ns; /* all that happened until then is in the model */
-static bool has_begun;   /* a generation */
-static bool is_with_all; /* this generation must mention everything */
+static bool has_begun;     /* a generation */
+static bool is_with_all;   /* this generation must mention everything */
 
 /* samples_lock */
 static pthread_mutex_t samples_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -265,10 +268,10 @@ static void tell_heap(int64_t now_ns)
     }
 }
 
-/* Everything that happened until now. */
+/* Everything that happened until just now. */
 static void drain(struct heads *h)
 {
-    int64_t until = cu__now_ns();
+    int64_t until = cu__now_ns() - COPPER_TRACE_BEHIND_NS;
     uint32_t n = cu__trace_streams();
     cu__trace_give_chunks();
     h->n = 0;
@@ -289,6 +292,13 @@ static void drain(struct heads *h)
     drained_ns = until;
     merge_samples();
     free_gone(until);
+}
+
+/* Everything that happened before the call. */
+static void drain_all(struct heads *h)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 2 * COPPER_TRACE_BEHIND_NS}, NULL);
+    drain(h);
 }
 
 void cu__trace_cpu_sample(const struct cu__record *record, const uint64_t *frames, unsigned n,
@@ -448,8 +458,8 @@ static void take_totals(void)
     totals.dropped = stats.dropped;
 }
 
-/* Called with the lock, which is given back meanwhile. At the time up to which all is known: what is
- * written for the end of a generation must not come after what happens next. */
+/* Called with the lock, which is given back meanwhile. At the time up to which all is known: what
+ * is written for the end of a generation must not come after what happens next. */
 static void cut(uint64_t wanted)
 {
     pthread_mutex_unlock(&lock);
@@ -555,7 +565,7 @@ static void look_for_delays(struct heads *heads)
     }
     uint64_t wanted = cuts_wanted;
     pthread_mutex_unlock(&lock);
-    drain(heads); /* the end of the delay may have come after the last look */
+    drain_all(heads); /* the end of the delay may have come after the last look */
     pthread_mutex_lock(&lock);
     cut(wanted);
     unsigned n = share_flight(blobs, COPPER_FLIGHT_BLOBS);
@@ -582,7 +592,11 @@ static void record(struct heads *heads)
             epoch = cu_modules_epoch_sig();
             cu_stacks_prepare();
         }
-        drain(heads);
+        if (is_wanted_now) {
+            drain_all(heads);
+        } else {
+            drain(heads);
+        }
         pthread_mutex_lock(&lock);
         bool is_long = cu__now_ns() - began_ns >= COPPER_TRACE_GENERATION_NS ||
                        cu__model_bytes(model) >= COPPER_TRACE_GENERATION;

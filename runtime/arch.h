@@ -26,6 +26,13 @@ static inline uint64_t cu__cycles(void)
     return __builtin_ia32_rdtsc();
 }
 
+/* Not before what comes before it is done. */
+static inline uint64_t cu__cycles_after(void)
+{
+    __builtin_ia32_lfence();
+    return __builtin_ia32_rdtsc();
+}
+
 /* Whether it counts at the same pace whatever the processor does. */
 static inline bool cu__cycles_are_steady(void)
 {

@@ -16,6 +16,16 @@
  * wait, a wait is told to whoever's rate times that number is below its length, and most are told
  * to nobody at the price of one comparison with the finest rate.
  *
+ * The clock of events. One that is told at each switch is not worth a reading of the kernel's
+ * clock, which waits for all instructions before it: a worker has such a reading at most ANCHOR_NS
+ * old and adds the processor's counter since then, at a pace that is certainly not too fast. So the
+ * time of an event is behind cu_now() by 0.1 us at most, never ahead. In two threads it may be so
+ * by different amounts, and yet an event never has an earlier time than what caused it: no thread
+ * goes back behind what it told last (cu__m.told_ns), nor behind when the coroutine that it tells
+ * of stopped or became ready, which the coroutine carries; and whatever passes from thread to
+ * thread otherwise, as a P does, is told by cu_now(). Where there is no such counter, or time is
+ * replayed, it is cu_now() altogether.
+ *
  * Concurrency: attach and detach have hooks.lock.
  */
 #include <copper/hooks.h>
@@ -34,6 +44,9 @@
 #include "tls.h"
 
 #define CLOCK_LATE_NS COPPER_MS /* how much later than a kernel tick before p->clock_ns may be */
+#define ANCHOR_NS     64000 /* clocks that are being set right differ by 32 ns in that time... */
+#define SLOWER        1024  /* ... and one that is slower by this part by 62 */
+#define TOGETHER_NS   500   /* two readings of clocks further apart are not of one moment */
 
 uint32_t cu__events_on;
 
@@ -51,6 +64,9 @@ static struct {
     int64_t waits_since; /* the same; when WAITED was turned on, in ticks */
     int64_t wait_rate;   /* the same; the finest, in ticks */
     int64_t clock_late;  /* the same; CLOCK_LATE_NS, in ticks */
+    uint64_t anchored;   /* the same; ANCHOR_NS, in ticks; 0: the clock of events is cu_now() */
+    uint64_t together;   /* the same; TOGETHER_NS, in ticks */
+    uint64_t ns_each;    /* the same; of a tick, a little less, in 2^-32 */
     uint32_t mask;       /* lock; what cu__events_on is */
     struct cu__lock lock;
     uint32_t turn cache_aligned; /* any: atomic; other threads count in at readers[turn & 1] */
@@ -106,6 +122,22 @@ static uint32_t bits_of(const struct cu_hooks *h)
     return bits;
 }
 
+/* Told at each switch, and so not by cu_now(). */
+#define COPPER_EVENTS_BY_COUNTER                                                                   \
+    (COPPER_EVENTS_OF_PARK | COPPER_EVENTS_OF_YIELD | COPPER_EVENTS_OF_EXIT |                      \
+     COPPER_EVENTS_OF_START | COPPER_EVENTS_OF_READY | COPPER_EVENTS_OF_RUN)
+
+/* Called with the lock. */
+static void set_clock(void)
+{
+    cu__ticks_prepare();
+    bool is_counter = load_relaxed(&cu__ticks.is_counter);
+    uint64_t ns_each = load_relaxed(&cu__ticks.ns_each);
+    store_relaxed(&hooks.ns_each, ns_each - ns_each / SLOWER);
+    store_relaxed(&hooks.together, (uint64_t)cu__ticks_from_ns(TOGETHER_NS));
+    store_relaxed(&hooks.anchored, is_counter ? (uint64_t)cu__ticks_from_ns(ANCHOR_NS) : 0);
+}
+
 /* Called with the lock. What is being noted goes on as it is while somebody wants it. */
 static void update_mask(void)
 {
@@ -124,8 +156,10 @@ static void update_mask(void)
     if (added & EVENT_BIT(RUNNING)) {
         store_relaxed(&hooks.serial, hooks.serial + 1);
     }
+    if (added & COPPER_EVENTS_BY_COUNTER) {
+        set_clock();
+    }
     if (added & EVENT_BIT(WAITED)) {
-        cu__ticks_prepare();
         store_relaxed(&hooks.waits_since, cu__ticks_now());
         store_relaxed(&hooks.clock_late, cu__ticks_from_ns(CLOCK_LATE_NS));
     }
@@ -222,8 +256,9 @@ int cu_hooks_detach(const struct cu_hooks *table, void *tool)
     return slot ? 0 : -ENOENT;
 }
 
-/* Counts the calling thread in. What it is to be counted out by; NULL: nothing, for it was in. */
-static inline uint32_t *count_in(void)
+/* Counts the calling thread in, which tells something of that time. What it is to be counted out
+ * by; NULL: nothing, for it was in. */
+static inline uint32_t *count_in(int64_t now)
 {
     struct cu__m *m = cu__m();
     if (unlikely(m == NULL)) {
@@ -231,6 +266,7 @@ static inline uint32_t *count_in(void)
         add_seq(readers, 1);
         return readers;
     }
+    m->told_ns = now > m->told_ns ? now : m->told_ns;
     if (unlikely(m->telling & 1)) {
         return NULL;
     }
@@ -257,7 +293,7 @@ static inline void count_out(uint32_t *counted)
 #define COPPER_EVENT_EMIT(name, member, parameters, ...)                                           \
     noinline void cu__emit_##member(int64_t now, COPPER_UNWRAP parameters)                         \
     {                                                                                              \
-        uint32_t *counted = count_in();                                                            \
+        uint32_t *counted = count_in(now);                                                         \
         for (uint32_t i = 0, used = load_acquire(&hooks.used); i < used; i++) {                    \
             const struct cu_hooks *h = load_acquire(&hooks.slots[i].hooks);                        \
             if (h && HAS(h, member)) {                                                             \
@@ -267,6 +303,48 @@ static inline void count_out(uint32_t *counted)
         count_out(counted);                                                                        \
     }
 COPPER_EVENTS(COPPER_EVENT_EMIT)
+
+/* ---- the clock of events ---- */
+
+/* Reads the clock, and keeps what it said where the counter can be read at once. */
+static noinline int64_t drop_anchor(struct cu__m *m)
+{
+    if (load_relaxed(&hooks.anchored) == 0) {
+        return cu_now();
+    }
+    uint64_t before = cu__cycles();
+    int64_t now = cu_now();
+    uint64_t after = cu__cycles_after();
+    m->told_ns = now; /* forgets what was told in a replayed time, that may have been ahead */
+    m->anchor_ns = now;
+    m->anchor_ticks = after - before < load_relaxed(&hooks.together) ? after : 0;
+    return now;
+}
+
+/* m: who tells; NULL: a plain thread. cause_ns: the time of what made it happen. */
+static inline int64_t event_now(struct cu__m *m, int64_t cause_ns)
+{
+    if (unlikely(m == NULL)) {
+        return cu_now();
+    }
+    uint64_t past = cu__cycles() - m->anchor_ticks;
+    if (unlikely(past >= load_relaxed(&hooks.anchored))) {
+        return drop_anchor(m);
+    }
+    int64_t now = m->anchor_ns + (int64_t)(past * load_relaxed(&hooks.ns_each) >> 32);
+    now = now > m->told_ns ? now : m->told_ns;
+    return now > cause_ns ? now : cause_ns;
+}
+
+int64_t cu_hooks_now(void)
+{
+    struct cu__m *m = cu__m();
+    int64_t now = event_now(m, 0);
+    if (m) {
+        m->told_ns = now;
+    }
+    return now;
+}
 
 static void note_parked(struct cu__g *g, int64_t now)
 {
@@ -298,8 +376,8 @@ static enum cu_ready_cause cause_of(const struct cu__p *p, const struct cu__g *g
                                                                    : p->cause;
 }
 
-static void describe(const struct cu__p *p, const struct cu__g *g, const struct cu_saved_regs *regs,
-                     struct cu_resume *resume)
+/* All but where it stopped. */
+static inline void describe(const struct cu__p *p, const struct cu__g *g, struct cu_resume *resume)
 {
     *resume = (struct cu_resume){.size = sizeof(*resume),
                                  .p = (int32_t)p->index,
@@ -307,42 +385,40 @@ static void describe(const struct cu__p *p, const struct cu__g *g, const struct 
                                  .labels = g->labels,
                                  .site = g->site,
                                  .entry = g->entry};
-    if (regs) {
-        resume->regs = *regs;
-        resume->stack_lo = (uint64_t)(uintptr_t)g->stack->lo;
-        resume->stack_hi = (uint64_t)(uintptr_t)g->stack->hi;
+}
+
+static inline void describe_stack(const struct cu__g *g, struct cu_resume *resume)
+{
+    resume->stack_lo = (uint64_t)(uintptr_t)g->stack->lo;
+    resume->stack_hi = (uint64_t)(uintptr_t)g->stack->hi;
+}
+
+/* Where it stopped, if it ever ran: at once to where tools will read it, as a copy of what was just
+ * written would have to wait for it. */
+static inline void describe_stop(const struct cu__g *g, struct cu_resume *resume)
+{
+    const struct cu__switch_frame *frame = g->context.sp;
+    if (frame->pc != (uint64_t)(uintptr_t)cu__coroutine_entry) {
+        cu__frame_regs(frame, &resume->regs);
+        describe_stack(g, resume);
     }
 }
 
-static void tell(struct cu__p *p, struct cu__g *g, enum cu_ready_cause cause,
-                 const struct cu_saved_regs *regs, int64_t now)
+static void tell(struct cu__g *g, struct cu_resume *resume, int64_t now)
 {
     bool is_noted = g->noted_serial == load_relaxed(&hooks.serial) && g->ready_ns != 0;
-    struct cu_resume resume;
-    describe(p, g, regs, &resume);
-    resume.cause = cause;
     if (is_noted) {
-        resume.parked_ns = g->parked_ns;
-        resume.ready_ns = g->ready_ns;
-        resume.waker = g->waker;
+        resume->parked_ns = g->parked_ns;
+        resume->ready_ns = g->ready_ns;
+        resume->waker = g->waker;
+        now = now > g->ready_ns ? now : g->ready_ns; /* it may have been made so elsewhere */
         if (g->parked_ns) {
-            resume.reason = g->wait.reason;
-            resume.object = g->wait.object;
+            resume->reason = g->wait.reason;
+            resume->object = g->wait.object;
         }
     }
     g->ready_ns = 0;
-    cu__emit_running(now, &resume);
-}
-
-/* NULL: it never ran. */
-static const struct cu_saved_regs *regs_of(const struct cu__g *g, struct cu_saved_regs *regs)
-{
-    const struct cu__switch_frame *frame = g->context.sp;
-    if (frame->pc == (uint64_t)(uintptr_t)cu__coroutine_entry) {
-        return NULL;
-    }
-    cu__frame_regs(frame, regs);
-    return regs;
+    cu__emit_running(now, resume);
 }
 
 /* ---- waits ---- */
@@ -363,7 +439,7 @@ static bool is_whole(const struct cu__g *g, int64_t ready_ticks)
 static void emit_waited(const struct cu__p *p, int64_t now, const struct cu_resume *resume,
                         int64_t waited_ns)
 {
-    uint32_t *counted = count_in();
+    uint32_t *counted = count_in(now);
     for (uint32_t i = 0, used = load_acquire(&hooks.used); i < used; i++) {
         const struct slot *slot = &hooks.slots[i];
         const struct cu_hooks *h = load_acquire(&slot->hooks);
@@ -382,11 +458,11 @@ static noinline void tell_waited(const struct cu__p *p, const struct cu__g *g, i
         return;
     }
     struct cu_resume resume;
-    struct cu_saved_regs regs;
     int64_t now = cu_now(), most_ns = now - g->since_ns;
     int64_t waited_ns = cu__ticks_to_ns(ready_ticks - g->parked_ticks);
     int64_t late_ns = cu__ticks_to_ns(cu__ticks_now() - ready_ticks);
-    describe(p, g, regs_of(g, &regs), &resume);
+    describe(p, g, &resume);
+    describe_stop(g, &resume);
     waited_ns = waited_ns > most_ns ? most_ns : waited_ns;
     waited_ns = waited_ns < 1 ? 1 : waited_ns;
     resume.ready_ns = late_ns > 0 && late_ns < most_ns ? now - late_ns : now;
@@ -430,16 +506,18 @@ static inline void note_wait(struct cu__g *g, int64_t ticks)
 int64_t cu__tell_park(struct cu__p *p, struct cu__g *g)
 {
     int64_t now = 0;
+    bool is_told = EVENTS_ON(COPPER_EVENTS_OF_PARK & ~EVENT_BIT(WAITED));
     if (EVENT_ON(WAITED)) {
         int64_t ticks = cu__ticks_now();
         note_wait(g, ticks);
         keep_clock(p, ticks);
-    } else {
-        p->clock_ns = cu__now_coarse();
+    }
+    if (is_told) {
+        now = event_now(cu__m(), 0);
+        p->clock_ns = now;
     }
     store_relaxed(&g->since_ns, p->clock_ns);
-    if (EVENTS_ON(COPPER_EVENTS_OF_PARK & ~EVENT_BIT(WAITED))) {
-        now = cu_now();
+    if (is_told) {
         if (EVENT_ON(ACCOUNT)) {
             cu__account(p, g, now);
         }
@@ -470,7 +548,7 @@ void cu__tell_park_lost(struct cu__g *g)
 
 int64_t cu__tell_yield(struct cu__p *p, struct cu__g *g)
 {
-    int64_t now = cu_now();
+    int64_t now = event_now(cu__m(), 0);
     if (EVENT_ON(ACCOUNT)) {
         cu__account(p, g, now);
     }
@@ -485,7 +563,7 @@ int64_t cu__tell_yield(struct cu__p *p, struct cu__g *g)
 
 int64_t cu__tell_exit(struct cu__p *p, struct cu__g *g)
 {
-    int64_t now = cu_now();
+    int64_t now = event_now(cu__m(), 0);
     if (EVENT_ON(ACCOUNT)) {
         cu__account(p, g, now);
     }
@@ -501,15 +579,18 @@ void cu__tell_run(struct cu__p *p, struct cu__g *g, int64_t now)
         choose_wait(p, g);
     }
     if (EVENT_ON(RUNNING)) {
-        struct cu_saved_regs regs;
-        tell(p, g, cause_of(p, g), regs_of(g, &regs), now ? now : cu_now());
+        struct cu_resume resume;
+        describe(p, g, &resume);
+        describe_stop(g, &resume);
+        resume.cause = cause_of(p, g);
+        tell(g, &resume, now ? now : event_now(cu__m(), 0));
         g->lost_cause = 0;
     }
 }
 
 void cu__tell_start(struct cu__g *g, cu_id parent)
 {
-    int64_t now = cu_now();
+    int64_t now = event_now(cu__m(), 0);
     if (EVENT_ON(RUNNING)) {
         cu__note_ready(g, parent, false, now);
     }
@@ -524,7 +605,8 @@ void cu__tell_ready(struct cu__g *g)
         g->ready_ticks = cu__ticks_now();
     }
     if (EVENTS_ON(COPPER_EVENTS_OF_READY & ~EVENT_BIT(WAITED))) {
-        int64_t now = cu_now();
+        bool is_noted = g->noted_serial == load_relaxed(&hooks.serial);
+        int64_t now = event_now(cu__m(), is_noted ? g->parked_ns : 0);
         cu_id waker = cu_self();
         if (EVENT_ON(RUNNING)) {
             cu__note_ready(g, waker, true, now);
@@ -537,9 +619,12 @@ void cu__tell_ready(struct cu__g *g)
 
 void cu__tell_resumed(struct cu__p *p, struct cu__g *g)
 {
-    struct cu_saved_regs regs;
-    cu__capture_regs(&regs);
-    tell(p, g, p->cause, &regs, cu_now());
+    struct cu_resume resume;
+    describe(p, g, &resume);
+    cu__capture_regs(&resume.regs);
+    describe_stack(g, &resume);
+    resume.cause = p->cause;
+    tell(g, &resume, cu_now());
 }
 
 void cu__events_hold(void)
@@ -555,8 +640,8 @@ void cu__events_release(void)
 void cu__events_start(void)
 {
     cu__lock_take(&hooks.lock);
-    if (hooks.mask & EVENT_BIT(WAITED)) {
-        hooks.mask &= ~EVENT_BIT(WAITED); /* as if it had been turned on only now */
+    if (hooks.mask & COPPER_EVENTS_BY_COUNTER) {
+        hooks.mask &= ~COPPER_EVENTS_BY_COUNTER; /* as if they had been turned on only now */
         update_mask();
     }
     cu__lock_drop(&hooks.lock);

@@ -203,7 +203,7 @@ struct cu__g *cu__pick(struct cu__p *p)
 /* Time on a P, for the coroutine that stops and the one that starts. */
 noinline void cu__account(struct cu__p *p, struct cu__g *stops, int64_t now_ns)
 {
-    if (p->switched_ns) {
+    if (p->switched_ns && now_ns > p->switched_ns) {
         bump(&stops->run_ns, now_ns - p->switched_ns);
     }
     p->switched_ns = now_ns;

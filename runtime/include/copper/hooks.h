@@ -122,7 +122,8 @@ struct cu_resume {
     uint64_t stack_lo, stack_hi; /* its usable stack, [lo, hi); 0, 0: it never ran */
 };
 
-/* Any member may be NULL. g is the coroutine's id, p the P's index, now a cu_now() value.
+/* Any member may be NULL. g is the coroutine's id, p the P's index, now a cu_now() value, at times
+ * of up to 0.2 us before: cu_hooks_now. No event has an earlier time than what caused it.
  * by: the coroutine that caused it, 0 for a plain thread or the scheduler. p of parked and exited
  * is -1 where the coroutine did so without one, having lost it.
  *
@@ -183,6 +184,11 @@ int cu_hooks_attach(const struct cu_hooks *hooks, void *tool);
 /* From which length on every wait is told to `waited` of an attached table; at first 0: all are,
  * but those that took no time at all. 0, -ENOENT, -EINVAL (negative). */
 int cu_hooks_wait_rate(const struct cu_hooks *hooks, void *tool, int64_t rate_ns);
+/* The time that an event would have which were told here and now: cu_now(), or shortly before, as
+ * that of a coroutine's or worker's event is taken from the processor's counter and errs to that
+ * side. What a tool says of the calling thread itself is in the right order with what it was told
+ * when it has this time. Any thread, and in hooks. */
+int64_t cu_hooks_now(void);
 /* Detaches and waits out a grace period. Not from within a hook. 0, -ENOENT. */
 int cu_hooks_detach(const struct cu_hooks *hooks, void *tool);
 
