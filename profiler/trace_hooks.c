@@ -119,9 +119,10 @@ static __attribute__((noinline)) uint16_t walk_anew(struct cu__trace_stream *s, 
                                                     struct cu__trace_memos *memos, int64_t now)
 {
     cu_frame frames[COPPER_TRACE_DEPTH];
-    const struct cu_walk start = *w;
     w->frames = frames;
     w->max = COPPER_TRACE_DEPTH;
+    w->end = COPPER_WALK_ROOT;
+    const struct cu_walk start = *w;
     cu_stack_walk_sig(w);
     if (w->n == 0) {
         return 0;
@@ -144,9 +145,12 @@ static __attribute__((noinline)) uint16_t walk_anew(struct cu__trace_stream *s, 
 static __attribute__((noinline)) uint16_t walk_here(struct cu__trace_stream *s, int64_t now)
 {
     struct cu_here here;
-    struct cu_walk w = {.n = 0};
+    struct cu_walk w; /* member by member: to clear it all takes longer than a walk that is known */
     cu_inspect_here(&here);
     cu__regs_here((uint64_t *)&w.regs);
+    w.is_call_site = false;
+    w.context = NULL;
+    w.n = 0;
     if (here.kind != COPPER_HERE_COROUTINE || w.regs.sp < here.stack_lo ||
         w.regs.sp >= here.stack_hi) {
         return 0;

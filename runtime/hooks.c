@@ -376,15 +376,15 @@ static enum cu_ready_cause cause_of(const struct cu__p *p, const struct cu__g *g
                                                                    : p->cause;
 }
 
-/* All but where it stopped. */
+/* Who runs, and where. Not all is cleared first, for that takes longer than the rest. */
 static inline void describe(const struct cu__p *p, const struct cu__g *g, struct cu_resume *resume)
 {
-    *resume = (struct cu_resume){.size = sizeof(*resume),
-                                 .p = (int32_t)p->index,
-                                 .g = g->id,
-                                 .labels = g->labels,
-                                 .site = g->site,
-                                 .entry = g->entry};
+    resume->size = sizeof(*resume);
+    resume->p = (int32_t)p->index;
+    resume->g = g->id;
+    resume->labels = g->labels;
+    resume->site = g->site;
+    resume->entry = g->entry;
 }
 
 static inline void describe_stack(const struct cu__g *g, struct cu_resume *resume)
@@ -401,22 +401,21 @@ static inline void describe_stop(const struct cu__g *g, struct cu_resume *resume
     if (frame->pc != (uint64_t)(uintptr_t)cu__coroutine_entry) {
         cu__frame_regs(frame, &resume->regs);
         describe_stack(g, resume);
+    } else {
+        resume->regs = (struct cu_saved_regs){.pc = 0};
+        resume->stack_lo = resume->stack_hi = 0;
     }
 }
 
 static void tell(struct cu__g *g, struct cu_resume *resume, int64_t now)
 {
     bool is_noted = g->noted_serial == load_relaxed(&hooks.serial) && g->ready_ns != 0;
-    if (is_noted) {
-        resume->parked_ns = g->parked_ns;
-        resume->ready_ns = g->ready_ns;
-        resume->waker = g->waker;
-        now = now > g->ready_ns ? now : g->ready_ns; /* it may have been made so elsewhere */
-        if (g->parked_ns) {
-            resume->reason = g->wait.reason;
-            resume->object = g->wait.object;
-        }
-    }
+    resume->parked_ns = is_noted ? g->parked_ns : 0;
+    resume->ready_ns = is_noted ? g->ready_ns : 0;
+    resume->waker = is_noted ? g->waker : 0;
+    resume->reason = resume->parked_ns ? g->wait.reason : COPPER_WAIT_NONE;
+    resume->object = resume->parked_ns ? g->wait.object : NULL;
+    now = now > resume->ready_ns ? now : resume->ready_ns; /* it was made so elsewhere, perhaps */
     g->ready_ns = 0;
     cu__emit_running(now, resume);
 }
@@ -469,6 +468,8 @@ static noinline void tell_waited(const struct cu__p *p, const struct cu__g *g, i
     resume.parked_ns = resume.ready_ns - waited_ns;
     resume.reason = g->wait.reason;
     resume.object = g->wait.object;
+    resume.cause = cause_of(p, g);
+    resume.waker = 0;
     emit_waited(p, now, &resume, waited_ns);
 }
 
