@@ -427,9 +427,11 @@ bool cu__stack_attach_warm(struct cu__p *p, struct cu__g *g)
     return true;
 }
 
+/* One stays with p: that of a coroutine that ends is p's only after its successor has got one, and
+ * two of them can take turns. */
 void cu__stack_attach(struct cu__p *p, struct cu__g *g)
 {
-    if (!cu__stack_attach_warm(p, g)) {
+    if (p->stacks_count < 2 || !cu__stack_attach_warm(p, g)) {
         attach(p, g, take_global(p, g->stack_class));
     }
 }
