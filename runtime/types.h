@@ -177,12 +177,13 @@ struct cu__g {
     struct cu__m *locked_m;             /* constant while is_locked */
     struct cu__at_end *at_end;          /* owner; what calls under way owe if it ends in them */
     const struct cu__selection *select; /* owner; the select it waits in */
-    struct cu__timer timer;
-    uint64_t name[COPPER_NAME_SIZE / 8]; /* any: by words */
-    int64_t parked_ns, ready_ns;         /* owner; while a tool wants to know, see events.h */
-    int64_t parked_ticks, ready_ticks;   /* owner; the same */
-    cu_id waker;                         /* owner; the same */
-    uint32_t noted_serial;               /* owner; the same */
+    int64_t parked_ns, ready_ns;        /* owner; while a tool wants to know, see events.h */
+
+    struct cu__timer timer cache_aligned; /* one line: a heap's work is misses */
+    uint64_t name[COPPER_NAME_SIZE / 8];  /* any: by words */
+    int64_t parked_ticks, ready_ticks;    /* owner; while a tool wants to know */
+    cu_id waker;                          /* owner; the same */
+    uint32_t noted_serial;                /* owner; the same */
 };
 
 /* Asks for the lines that a coroutine touches from start to end, for who will soon run or make g.
