@@ -45,6 +45,24 @@ static inline void cu__runq_put_next(struct cu__p *p, struct cu__g *g)
         __atomic_thread_fence(__ATOMIC_SEQ_CST);
     }
 }
+
+/* Asks for what the next ones from `at` on need. With several it is the second whose lines are
+ * asked for: those of the first then are there, and say where its stack is. (With stale entries, or
+ * lines that are still on their way from another processor, asking for the stack costs more than it
+ * saves.) */
+static inline void cu__runq_prefetch(const struct cu__p *p, uint32_t at, uint32_t tail)
+{
+    struct cu__g *g = load_relaxed(&p->ring[at % COPPER_RUNQ_SIZE]);
+    if (tail - at < 2) {
+        cu__g_prefetch(g);
+        return;
+    }
+    cu__g_prefetch(load_relaxed(&p->ring[(at + 1) % COPPER_RUNQ_SIZE]));
+    if (load_relaxed(&g->stack)) {
+        cu__prefetch_to_write((uintptr_t)load_relaxed(&g->context.sp));
+    }
+}
+
 /* runnext, or the oldest of the ring; NULL: both empty. */
 static inline struct cu__g *cu__runq_get(struct cu__p *p)
 {
@@ -56,7 +74,7 @@ static inline struct cu__g *cu__runq_get(struct cu__p *p)
     while (head != tail) {
         struct cu__g *g = load_relaxed(&p->ring[head % COPPER_RUNQ_SIZE]);
         if (cas_seq(&p->head, &head, head + 1)) {
-            cu__g_prefetch(load_relaxed(&p->ring[(head + 1) % COPPER_RUNQ_SIZE]));
+            cu__runq_prefetch(p, head + 1, tail);
             return g;
         }
     }
