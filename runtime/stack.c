@@ -12,6 +12,12 @@
  * stacks stay a handful of mappings. Else by mprotect, which makes two mappings of each stack and
  * so is used up to half of vm.max_map_count; from then on a word at the bottom is checked.
  *
+ * A stack is cut from its slab, and gets its guard, when a coroutine runs for the first time and no
+ * free one is left: not with the reservation, since of many coroutines that are started together
+ * most may run on the stacks of others. A P for which that happens gets several, more the more
+ * there are, with their first page, because system calls and page faults by the dozen cost less.
+ * All of this is done on the thread's own stack, without locks (sched.c).
+ *
  * A page of a stack exists once it was touched. Free stacks are kept warm in a last-in-first-out
  * list at each P, then in a global one. What of that was not needed for a while is given back to
  * the kernel by a timer, some at a time: giving back at once, in the coroutine's last moment, costs
