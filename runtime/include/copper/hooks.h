@@ -187,7 +187,7 @@ int cu_hooks_wait_rate(const struct cu_hooks *hooks, void *tool, int64_t rate_ns
 /* The time that an event would have which were told here and now: cu_now(), or shortly before, as
  * that of a coroutine's or worker's event is taken from the processor's counter and errs to that
  * side. What a tool says of the calling thread itself is in the right order with what it was told
- * when it has this time. Any thread, and in hooks. */
+ * when it has this time. Any thread; in a hook, what it was told is the time. */
 int64_t cu_hooks_now(void);
 /* Detaches and waits out a grace period. Not from within a hook. 0, -ENOENT. */
 int cu_hooks_detach(const struct cu_hooks *hooks, void *tool);
