@@ -4,7 +4,8 @@
 #
 # Many tests watch other processes on a machine that may be busy with something else. Where a few of a
 # preset fail they run once more, alone; those that pass then are listed as UNSTEADY: a fault to find,
-# of the test or of what it tests, but no reason to think the change at hand broke it.
+# of the test or of what it tests, but no reason to think the change at hand broke it. What a sanitizer
+# reports counts at once: no busy machine makes that.
 #
 #   tests/run.sh                 everything, short forms of the long runs (under 25 minutes, 2 cores)
 #   tests/run.sh release asan    only these presets
@@ -29,6 +30,7 @@ skipped=0
 failures=()
 unsteady=()
 again_most=3 # that many failures of a preset may be chance
+never_chance='WARNING: ThreadSanitizer|ERROR: (Address|Leak)Sanitizer|: runtime error: '
 
 # Adds up what ctest's own summary file says.
 count_results() {
@@ -49,6 +51,7 @@ names_of() {
 run_again() {
     local preset=$1 junit=$2 name
     [[ $(names_of fail "$junit" | wc -l) =~ ^[1-$again_most]$ ]] || return
+    grep -qE "$never_chance" "$junit" && return
     copper_say "$preset: what failed, once more"
     ctest --test-dir "build/$preset" --rerun-failed --output-on-failure --output-junit "$junit.again"
     while read -r name; do

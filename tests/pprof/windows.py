@@ -106,6 +106,18 @@ def growth(server):
     return said, true, true.pop("brief")
 
 
+def growth_amid(server, windows, switch):
+    """The same with `windows` clients here and as many in the program, and the switch on: the clients,
+    and what came."""
+    order(server, "%s 1" % switch)
+    order(server, "clients %d" % windows)
+    with Clients(server, windows) as clients:
+        grown = growth(server)
+    order(server, "clients 0")
+    order(server, "%s 0" % switch)
+    return clients, *grown
+
+
 def print_both(what, said, true):
     for kind in true:
         print("%s: %s: profile %d, %.3f ms; the program %d, %.3f ms" % (
@@ -129,12 +141,7 @@ def hold_open(server, name):
 
 def always_on(server):
     """At rate 1 windows come and go beside it: each wait, contention and delay counts once."""
-    order(server, "rates 1")
-    order(server, "clients 6")
-    with Clients(server, 6) as clients:
-        said, true, _ = growth(server)
-    order(server, "clients 0")
-    order(server, "rates 0")
+    clients, said, true, _ = growth_amid(server, 6, "rates")
     print_both("at rate 1, %d windows" % clients.taken, said, true)
     for kind in true:
         check(said[kind] == true[kind], "at rate 1: %s: profile %s, the program %s" % (
@@ -146,12 +153,7 @@ def in_a_window(server):
     """One window is open all the time, others and rates come and go: what is not drawn counts once, and
     of waits that are drawn the sum is right."""
     held = [hold_open(server, name) for name in KINDS]
-    order(server, "clients 6")
-    order(server, "toggle 1")
-    with Clients(server, 6) as clients:
-        said, true, brief = growth(server)
-    order(server, "toggle 0")
-    order(server, "clients 0")
+    clients, said, true, brief = growth_amid(server, 6, "toggle")
     for c in held:
         c.close()
     print_both("in a window, %d others" % clients.taken, said, true)
@@ -172,12 +174,7 @@ def on_and_off(server):
     """With gaps between: no more than there was, and not nothing."""
     for name in KINDS:
         check(until(lambda n=name: is_off(server, n)), "%s: the windows do not close" % name)
-    order(server, "clients 3")
-    order(server, "toggle 1")
-    with Clients(server, 3) as clients:
-        said, true, brief = growth(server)
-    order(server, "toggle 0")
-    order(server, "clients 0")
+    clients, said, true, brief = growth_amid(server, 3, "toggle")
     print_both("on and off, %d windows" % clients.taken, said, true)
     check(all(0 < s <= t for s, t in zip(said["mutex"], true["mutex"])),
           "on and off: mutex: profile %s, the program %s" % (said["mutex"], true["mutex"]))
