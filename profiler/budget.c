@@ -4,6 +4,7 @@
  */
 #include "budget.h"
 
+#include "c_locale.h"
 #include "cpu_int.h"
 #include "heap_weak.h"
 
@@ -50,7 +51,7 @@ double cu__budget(void)
         return BUDGET_DEFAULT;
     }
     char *end;
-    double value = strtod(text, &end);
+    double value = strtod_l(text, &end, cu__c_locale());
     if (*end == '%' && end != text) {
         value /= 100;
         end++;

@@ -4,16 +4,17 @@
  *
  * Design. profile_kinds.def is the table; a kind either answers by itself or is a list of stacks,
  * for which the parameters of all such profiles (?debug=, ?seconds=) are handled here once.
- * Statuses, texts and headers are Go's.
+ * Statuses, texts and headers are Go's; numbers in them are written and read as in the "C" locale.
  *
  * Concurrency: no state; any number of requests at once.
  */
 #include "routes.h"
 
+#include "c_locale.h"
 #include "custom.h"
 #include "http_query.h"
-#include "recorded.h"
 #include "metrics.h"
+#include "recorded.h"
 #include "wall.h"
 
 #include <errno.h>
@@ -271,8 +272,10 @@ static void dispatch(struct cu__answer *a)
 int cu_pprof_handle(const struct cu_http_request *request, const struct cu_http_writer *writer)
 {
     struct cu__answer a;
+    locale_t programs = uselocale(cu__c_locale());
     cu__answer_init(&a, request, writer);
     dispatch(&a);
     int status = cu__answer_end(&a);
+    uselocale(programs);
     return a.err < 0 ? a.err : status;
 }

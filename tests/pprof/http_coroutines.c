@@ -3,7 +3,7 @@
  * A coroutine program to be profiled: http_coroutines [PARKED [SECONDS]]. Prints the address it is
  * served at, then: a source and two workers that burn CPU pass numbers on to a sink, PARKED
  * coroutines wait at one place for ever, one holds a mutex, one blocks in the kernel. Ends after
- * SECONDS, or when its standard input does.
+ * SECONDS, or when its standard input does. Numbers are as in the locale of the environment.
  */
 #include "http_burn.h"
 
@@ -13,6 +13,7 @@
 #include <copper/profiler.h>
 #include <copper/sync.h>
 #include <copper/time.h>
+#include <locale.h>
 #include <poll.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -114,6 +115,7 @@ static void start_coroutines(int nparked)
 int main(int argc, char **argv)
 {
     int nparked = argc > 1 ? atoi(argv[1]) : 50, seconds = argc > 2 ? atoi(argv[2]) : 60;
+    setlocale(LC_ALL, "");
     setenv("COPPER_MAXPROCS", "3", 0); /* one of them is held by block_in_kernel */
     start_coroutines(nparked);
     if (!cu_pprof_address() && cu_pprof_serve("127.0.0.1:0") != 0) {

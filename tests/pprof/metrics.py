@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import socket
+import time
 import urllib.parse
 import urllib.request
 
@@ -90,6 +91,30 @@ def scraped(server):
         shutil.rmtree(home, ignore_errors=True)
 
 
+def with_decimal_comma():
+    """A program that has chosen a locale with a comma: what machines read has points, and so has what
+    they write."""
+    home = tempfile.mkdtemp(prefix="copper-locale-")
+    source = os.path.join(home, "source")
+    with open(source, "w") as f:
+        f.write('LC_NUMERIC\ndecimal_point "<U002C>"\nthousands_sep ""\ngrouping -1\n'
+                'END LC_NUMERIC\n')
+    subprocess.run(["localedef", "-c", "--no-archive", "-i", source, os.path.join(home, "comma")],
+                   stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    check(os.path.exists(os.path.join(home, "comma/LC_NUMERIC")), "localedef makes a locale")
+    env = {"LOCPATH": home, "LC_ALL": "", "LC_NUMERIC": "comma", "COPPER_BUDGET": "0.5%"}
+    with Server(program("http_coroutines"), "5", env=env) as server:
+        with urllib.request.urlopen("http://%s/metrics" % server.address, timeout=20) as r:
+            text = r.read().decode()
+        check(not re.search(r" \d+,\d", text), "no decimal comma in /metrics")
+        check("\ncopper_profiler_budget_ratio 0.005" in text, "COPPER_BUDGET=0.5% is read")
+        began = time.monotonic()
+        with urllib.request.urlopen(server.url + "/trace?seconds=2.5", timeout=20) as r:
+            r.read()
+        check(time.monotonic() - began >= 2.5, "seconds=2.5 is no second, the default")
+    shutil.rmtree(home)
+
+
 if not shutil.which("promtool"):
     print("no promtool to judge with")
     sys.exit(SKIPPED)
@@ -119,6 +144,7 @@ with Server(program("http_coroutines"), "50",
     with urllib.request.urlopen("http://%s/metrics?go=0" % server.address, timeout=20) as r:
         check("\ngo_" not in r.read().decode(), "go=0 leaves Go's names out")
     scraped(server)
+with_decimal_comma()
 with Server(program("http_threads")) as server:
     with urllib.request.urlopen("http://%s/metrics" % server.address, timeout=20) as r:
         text = r.read().decode()
