@@ -8,6 +8,7 @@
  *
  * Invariant: WAITERS changes only with the stripe, and is set while the list is not empty.
  */
+#define COPPER_NO_INLINE
 #include <copper/sync.h>
 #include <errno.h>
 

@@ -25,6 +25,8 @@ static int64_t block_ns, mutex_ns, schedule_ns, hog_ns;
 static int64_t asked_ns, spawned_ns[DELAYED];
 static cu_chan *numbers, *done;
 static cu_mutex mutex;
+static cu_rwmutex rwmutex;
+static cu_sem place = COPPER_SEM_INIT(1);
 
 __attribute__((noinline)) static void wait_for_number(void)
 {
@@ -63,6 +65,7 @@ static void locker(void *arg)
     cu_send(done, &(int){0});
 }
 
+/* Giving back is the last thing that these do: a compiler would leave them with a jump. */
 __attribute__((noinline)) static void unlock_late(void)
 {
     cu_mutex_lock(&mutex);
@@ -70,13 +73,57 @@ __attribute__((noinline)) static void unlock_late(void)
     cu_sleep(HOLD_NS);
     mutex_ns += cu_now() - asked_ns;
     cu_mutex_unlock(&mutex);
-    burn_sink++;
+}
+
+static void writer(void *arg)
+{
+    (void)arg;
+    cu_rwmutex_lock(&rwmutex);
+    cu_rwmutex_unlock(&rwmutex);
+    cu_send(done, &(int){0});
+}
+
+__attribute__((noinline)) static void write_unlock_late(void)
+{
+    cu_rwmutex_lock(&rwmutex);
+    cu_go(writer, NULL);
+    cu_sleep(HOLD_NS);
+    cu_rwmutex_unlock(&rwmutex);
+}
+
+__attribute__((noinline)) static void read_unlock_late(void)
+{
+    cu_rwmutex_rlock(&rwmutex);
+    cu_go(writer, NULL);
+    cu_sleep(HOLD_NS);
+    cu_rwmutex_runlock(&rwmutex);
+}
+
+static void taker(void *arg)
+{
+    (void)arg;
+    cu_sem_acquire(&place, 1);
+    cu_sem_release(&place, 1);
+    cu_send(done, &(int){0});
+}
+
+__attribute__((noinline)) static void release_late(void)
+{
+    cu_sem_acquire(&place, 1);
+    cu_go(taker, NULL);
+    cu_sleep(HOLD_NS);
+    cu_sem_release(&place, 1);
 }
 
 static void contend(void)
 {
     for (int i = 0; i < WAITS; i++) {
         unlock_late();
+        cu_recv(done, NULL);
+    }
+    static void (*const others[])(void) = {write_unlock_late, read_unlock_late, release_late};
+    for (int i = 0; i < 3; i++) {
+        others[i]();
         cu_recv(done, NULL);
     }
 }

@@ -7,6 +7,7 @@ import os
 from http_support import Pprof, Raw, Server, SOURCE, check, finish, program, until
 from strict import strict
 
+HOLDERS = ("unlock_late", "write_unlock_late", "read_unlock_late", "release_late")
 NAMED = ("block", "mutex", "schedule", "hog")
 
 
@@ -38,8 +39,10 @@ with Server(program("delay_program")) as server, Pprof() as pprof:
     near("block", delay_through(block, "wait_for_number", reason="chan receive"),
          expected["block"], 0.05)
     near("mutex", delay_through(mutex, "unlock_late"), expected["mutex"], 0.05)
+    for holder in HOLDERS:
+        check(delay_through(mutex, holder) > 0, "mutex blames %s" % holder)
     for i, (values, _) in enumerate(mutex.samples):
-        check("unlock_late" in mutex.stack(i), "a mutex stack is the holder's: %s" % mutex.stack(i))
+        check(set(HOLDERS) & set(mutex.stack(i)), "a mutex stack is the holder's: %s" % mutex.stack(i))
         check(not [f for f in mutex.stack(i) if f.startswith(("cu__emit_", "on_"))],
               "our own frames are left out: %s" % mutex.stack(i))
     near("schedule", delay_through(raws["schedule"], "delayed"), expected["schedule"], 0.10)

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * copper/sync_inline.h: what is compiled into programs of copper/sync.h, which includes it: the
- * calls that find nobody in their way, without the call.
+ * calls that find nobody in their way, without the call. Where there is one, the caller is on the stack
+ * meanwhile, also when it is the last thing that a function does: profiles name who unlocks.
  *
  * So this is part of the binary interface: what the words below mean, and the thread-local
  * cu_running_id, stay as they are until the library gets another SONAME. The functions themselves
@@ -39,12 +40,16 @@ extern "C" {
 /* A definition to inline, and never one to call; reports and profiles show its caller. */
 #define COPPER_INLINE    extern __inline__ __attribute__((__gnu_inline__, __artificial__))
 #define COPPER_EXPECT(x) __builtin_expect(!!(x), 1)
+/* After a call: it is not the last thing then, and so no jump that leaves the caller's frame. */
+#define COPPER_STAY() __asm__ __volatile__("")
 
 /* The library's own, by a name that is not inlined. */
 void cu_mutex_lock_called(cu_mutex *mu) __asm__("cu_mutex_lock");
 void cu_mutex_unlock_called(cu_mutex *mu) __asm__("cu_mutex_unlock");
+void cu_rwmutex_unlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_unlock");
 void cu_rwmutex_rlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_rlock");
 void cu_rwmutex_runlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_runlock");
+void cu_sem_release_called(cu_sem *sem, int64_t n) __asm__("cu_sem_release");
 void cu_once_do_called(cu_once *once, void (*fn)(void *), void *arg) __asm__("cu_once_do");
 
 /* What a mutex is once the caller has locked it. One asm, so that no compiler can keep the address
@@ -65,6 +70,7 @@ COPPER_INLINE void cu_mutex_lock(cu_mutex *mu)
     if (!COPPER_EXPECT(__atomic_compare_exchange_n(&mu->opaque[0], &word, cu_mutex_mine(), false,
                                                    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))) {
         cu_mutex_lock_called(mu);
+        COPPER_STAY();
     }
 }
 
@@ -85,7 +91,14 @@ COPPER_INLINE void cu_mutex_unlock(cu_mutex *mu)
                        __atomic_compare_exchange_n(&mu->opaque[0], &word, 0, false,
                                                    __ATOMIC_RELEASE, __ATOMIC_RELAXED))) {
         cu_mutex_unlock_called(mu);
+        COPPER_STAY();
     }
+}
+
+COPPER_INLINE void cu_rwmutex_unlock(cu_rwmutex *rw)
+{
+    cu_rwmutex_unlock_called(rw);
+    COPPER_STAY();
 }
 
 COPPER_INLINE void cu_rwmutex_rlock(cu_rwmutex *rw)
@@ -96,6 +109,7 @@ COPPER_INLINE void cu_rwmutex_rlock(cu_rwmutex *rw)
                                                    word + COPPER_RWMUTEX_READER, false,
                                                    __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))) {
         cu_rwmutex_rlock_called(rw);
+        COPPER_STAY();
     }
 }
 
@@ -107,18 +121,27 @@ COPPER_INLINE void cu_rwmutex_runlock(cu_rwmutex *rw)
                                                    word - COPPER_RWMUTEX_READER, false,
                                                    __ATOMIC_RELEASE, __ATOMIC_RELAXED))) {
         cu_rwmutex_runlock_called(rw);
+        COPPER_STAY();
     }
+}
+
+COPPER_INLINE void cu_sem_release(cu_sem *sem, int64_t n)
+{
+    cu_sem_release_called(sem, n);
+    COPPER_STAY();
 }
 
 COPPER_INLINE void cu_once_do(cu_once *once, void (*fn)(void *), void *arg)
 {
     if (!COPPER_EXPECT(__atomic_load_n(&once->opaque[0], __ATOMIC_ACQUIRE) == COPPER_ONCE_DONE)) {
         cu_once_do_called(once, fn, arg);
+        COPPER_STAY();
     }
 }
 
 #undef COPPER_INLINE
 #undef COPPER_EXPECT
+#undef COPPER_STAY
 #endif
 
 #pragma GCC visibility pop
