@@ -123,7 +123,9 @@ struct cu_resume {
 };
 
 /* Any member may be NULL. g is the coroutine's id, p the P's index, now a cu_now() value, at times
- * of up to 0.2 us before: cu_hooks_now. No event has an earlier time than what caused it.
+ * of up to 0.6 us before: cu_hooks_now. What happens to a coroutine on another thread than what
+ * caused it has a later time, by a nanosecond at least; on one thread times may be equal, and never
+ * go back.
  * by: the coroutine that caused it, 0 for a plain thread or the scheduler. p of parked and exited
  * is -1 where the coroutine did so without one, having lost it.
  *
