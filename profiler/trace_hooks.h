@@ -17,8 +17,10 @@ struct cu__trace_own {
 };
 extern __attribute__((tls_model("initial-exec"))) __thread struct cu__trace_own cu__trace_own;
 
+/* Gives the calling thread one. NULL: there are too many threads; counted as an event lost. */
 struct cu__trace_stream *cu__trace_join_stream(uint32_t session);
-/* The calling thread's stream, NULL: nothing is recorded, or too many threads. */
+/* The calling thread's stream. NULL: nothing is recorded; or there are too many threads, and the
+ * event is counted as lost. */
 static inline struct cu__trace_stream *cu__trace_own_stream(void)
 {
     uint32_t session = atomic_load_explicit(&cu__trace_session, memory_order_relaxed);

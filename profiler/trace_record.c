@@ -25,6 +25,7 @@ static uint32_t nchunks = COPPER_TRACE_CHUNKS; /* constant once started */
 static struct cu__trace_chunk *chunks;
 static struct cu__trace_stream *streams;
 static _Atomic uint32_t streams_used;
+static _Atomic uint64_t unheard; /* events of threads that found no stream; not taken yet */
 /* Free chunks: the first one's number + 1 below, a count of changes above, so that a chunk that
  * came back meanwhile is told. */
 static _Atomic uint64_t free_chunks;
@@ -115,34 +116,40 @@ static struct cu__trace_stream *claim_free(void)
     return NULL;
 }
 
-static struct cu__trace_stream *claim_new(void)
+/* One more free one, for whoever claims it first. False: there are as many as may be. */
+static bool add_free(void)
 {
     uint32_t n = atomic_load(&streams_used);
     do {
         if (n == COPPER_TRACE_STREAMS) {
-            return NULL;
+            return false;
         }
-        /* marked before it is counted, so that nobody else claims it as a free one */
     } while (!atomic_compare_exchange_weak(&streams_used, &n, n + 1));
-    int32_t state = COPPER_STREAM_FREE;
-    return atomic_compare_exchange_strong(&streams[n].state, &state, COPPER_STREAM_LIVE)
-               ? &streams[n]
-               : NULL;
+    return true;
 }
 
 struct cu__trace_stream *cu__trace_join_stream(uint32_t session)
 {
     struct cu__trace_stream *s = claim_free();
-    s = s ? s : claim_new();
+    while (!s && add_free()) {
+        s = claim_free();
+    }
     if (s) {
         s->chunk = 0;
         s->is_begun = false;
         s->at = s->end = NULL;
         atomic_store(&s->tid, (int32_t)syscall(SYS_gettid));
+    } else {
+        atomic_fetch_add_explicit(&unheard, 1, memory_order_relaxed);
     }
     cu__trace_own.stream = s;
     cu__trace_own.session = session;
     return s;
+}
+
+uint64_t cu__trace_unheard_take(void)
+{
+    return atomic_exchange_explicit(&unheard, 0, memory_order_relaxed);
 }
 
 static bool next_chunk(struct cu__trace_stream *s)
@@ -238,6 +245,7 @@ void cu__trace_record_clear(void)
         madvise(streams, streams_bytes, MADV_DONTNEED);
     }
     atomic_store(&streams_used, 0);
+    atomic_store(&unheard, 0);
     resting = 0;
     atomic_store(&free_chunks, 0);
     atomic_store(&fresh_chunks, 0);

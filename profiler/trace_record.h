@@ -165,6 +165,8 @@ void cu__trace_note(enum cu__trace_kind kind, const uint64_t *args, unsigned nar
 /* Streams at and above it were never used. */
 uint32_t cu__trace_streams(void);
 struct cu__trace_stream *cu__trace_stream(uint32_t i);
+/* How many events found no stream since the last call: there were more threads. */
+uint64_t cu__trace_unheard_take(void);
 
 /* Reads one stream. All zero: from its beginning. */
 struct cu__trace_cursor {

@@ -132,14 +132,19 @@ static bool open_stream(uint32_t i)
     return s->m && s->stacks;
 }
 
+static void count_lost(uint64_t lost)
+{
+    pthread_mutex_lock(&lock);
+    totals.lost += lost;
+    pthread_mutex_unlock(&lock);
+}
+
 static void tell_lost(struct stream *s, const struct cu__trace_stream *source)
 {
     uint64_t lost = atomic_load_explicit(&source->lost, memory_order_relaxed);
     if (lost != s->lost) {
         cu__model_lost(model, s->m, lost - s->lost);
-        pthread_mutex_lock(&lock);
-        totals.lost += lost - s->lost;
-        pthread_mutex_unlock(&lock);
+        count_lost(lost - s->lost);
         s->lost = lost;
     }
 }
@@ -273,7 +278,11 @@ static void drain(struct heads *h)
 {
     int64_t until = cu__now_ns() - COPPER_TRACE_BEHIND_NS;
     uint32_t n = cu__trace_streams();
+    uint64_t unheard = cu__trace_unheard_take();
     cu__trace_give_chunks();
+    if (unheard) {
+        count_lost(unheard);
+    }
     h->n = 0;
     for (uint32_t i = 0; i < n && i < COPPER_TRACE_STREAMS; i++) {
         struct cu__trace_stream *source = cu__trace_stream(i);
