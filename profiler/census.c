@@ -8,6 +8,7 @@
  */
 #include "census.h"
 
+#include "entry_frame.h"
 #include "kernel_threads.h"
 #include "runtime_weak.h"
 #include "xorshift.h"
@@ -48,7 +49,7 @@ struct taking {
     bool with_threads;
     int64_t now_ns;
     uint64_t random;
-    cu_frame frames[COPPER_STACK_DEPTH_MAX];
+    cu_frame frames[COPPER_STACK_DEPTH_MAX + 1];
 };
 
 static int64_t clock_ns(void)
@@ -103,12 +104,6 @@ static void count(struct taking *t, const struct cu__census_group *group,
 /* ---- coroutines --------------------------------------------------------------------------------
  */
 
-cu_frame cu__frame_at(uint64_t pc)
-{
-    const struct cu_module *m = cu_module_at(pc);
-    return (uint64_t)(m ? m->id : 0) << 48 | (pc & 0xffffffffffffu);
-}
-
 static unsigned walk_parked(const struct cu_g_info *g, cu_frame *frames)
 {
     uint32_t epoch = cu_modules_epoch_sig();
@@ -125,7 +120,8 @@ static unsigned walk_parked(const struct cu_g_info *g, cu_frame *frames)
                            g->stack_hi - g->regs.sp, epoch);
     }
     cu_frames_resolve(frames, w.n, epoch);
-    return w.n;
+    bool is_whole = w.end == COPPER_WALK_ROOT;
+    return is_whole ? cu__entry_restore(frames, w.n, (uint64_t)(uintptr_t)g->entry) : w.n;
 }
 
 static const char *state_text(const struct cu_g_info *g)

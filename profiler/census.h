@@ -89,9 +89,6 @@ struct cu__group_labels {
 void cu__census_labels(const struct cu__census *c, const struct cu__census_group *g,
                        struct cu__group_labels *out);
 
-/* The frame of an address in a module that is there now. */
-cu_frame cu__frame_at(uint64_t pc);
-
 /* "State" of the memory that a coroutine's stack takes, as the leaf of what it was spawned by. */
 #define COPPER_STATE_STACK "coroutine stack"
 

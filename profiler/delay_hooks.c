@@ -212,8 +212,9 @@ static void count_resumed(struct cu__delay_key *key, const struct cu_resume *res
 {
     int64_t began = cu__now_ns();
     cu_frame frames[COPPER_DELAY_DEPTH];
+    key->entry = (uint64_t)(uintptr_t)resume->entry;
     if (resume->regs.pc == 0) {
-        frames[0] = (cu_frame)(uintptr_t)resume->entry;
+        frames[0] = key->entry;
         cu__delay_add(key, frames, 1, count, delay_ns);
         cu__cost_add(COPPER_COST_DELAY, cu__now_ns() - began);
         return;

@@ -8,6 +8,7 @@
 #include "budget.h"
 #include "delay_hooks.h"
 #include "encode.h"
+#include "entry_frame.h"
 #include "named.h"
 #include "runtime_weak.h"
 #include "shared_symbolizer.h"
@@ -31,18 +32,17 @@ struct making {
     int err;
 };
 
-/* A frame that a hook took from a bare address has no module yet. */
+/* A frame that a hook took from a bare address has no module yet. out: one frame more than there are
+ * in the table. */
 static unsigned copy_frames(const struct cu__delay_entry *entry, const cu_frame *frames,
                             cu_frame *out)
 {
     for (uint32_t i = 0; i < entry->nframes; i++) {
-        const struct cu_module *m = NULL;
-        out[i] = frames[i];
-        if (COPPER_FRAME_MODULE(frames[i]) == 0 && (m = cu_module_at(frames[i]))) {
-            out[i] |= (uint64_t)m->id << 48;
-        }
+        bool is_bare = COPPER_FRAME_MODULE(frames[i]) == 0;
+        out[i] = is_bare ? cu__frame_at(frames[i]) : frames[i];
     }
-    return entry->nframes;
+    unsigned n = entry->nframes;
+    return entry->key.is_cut ? n : cu__entry_restore(out, n, entry->key.entry);
 }
 
 static bool is_telling(struct cu_symbolizer *symbols, cu_frame frame, const char *prefix)
@@ -105,7 +105,7 @@ static void add_sample(const struct cu__delay_entry *entry, const cu_frame *raw,
 {
     struct making *t = arg;
     struct cu_pprof_label labels[2];
-    cu_frame frames[COPPER_DELAY_DEPTH];
+    cu_frame frames[COPPER_DELAY_DEPTH + 1];
     unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
     size_t nlabels = labels_of(t, entry, labels);
     int64_t values[2] = {whole_count(entry),
@@ -173,7 +173,7 @@ static void add_text(const struct cu__delay_entry *entry, const cu_frame *raw, v
 {
     struct making *t = arg;
     struct cu_pprof_label labels[2];
-    cu_frame frames[COPPER_DELAY_DEPTH];
+    cu_frame frames[COPPER_DELAY_DEPTH + 1];
     char lead[64], text[512] = "";
     unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
     size_t nlabels = labels_of(t, entry, labels);

@@ -56,7 +56,7 @@ static uint64_t mix(uint64_t hash, uint64_t word)
 static uint64_t hash_of(const struct cu__delay_key *key, const cu_frame *frames, unsigned n)
 {
     uint64_t facts = (uint64_t)key->kind << 24 | (uint64_t)key->why << 16 | key->is_cut;
-    uint64_t hash = mix(mix(n, facts), key->waker);
+    uint64_t hash = mix(mix(mix(n, facts), key->waker), key->entry);
     for (unsigned i = 0; i < n; i++) {
         hash = mix(hash, frames[i]);
     }

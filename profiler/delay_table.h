@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Purpose: the totals behind block, mutex, schedule and hog: how often and how long, by kind, stack
- * and two facts. Written by hooks of the scheduler, so nothing here locks, allocates or waits.
+ * and a few facts. Written by hooks of the scheduler, so nothing here locks, allocates or waits.
  *
  * Design. Open addressing over entries that are claimed by a compare-and-swap on a 64-bit hash and
  * never given up, so that totals never fall. The hash is the identity: that two of 24 576 stacks
@@ -38,6 +38,7 @@ struct cu__delay_key {
     uint8_t why;    /* block: enum cu_wait_reason; schedule: enum cu_ready_cause */
     bool is_cut;    /* the stack does not reach the outermost frame */
     uint64_t waker; /* schedule: see delay_hooks.h */
+    uint64_t entry; /* the function that the coroutine was spawned with; 0: none or unknown */
 };
 
 struct cu__delay_entry {

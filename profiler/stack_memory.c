@@ -5,6 +5,7 @@
 #include "stack_memory.h"
 
 #include "census.h"
+#include "entry_frame.h"
 #include "resident.h"
 #include "runtime_weak.h"
 

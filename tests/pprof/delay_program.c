@@ -150,6 +150,36 @@ __attribute__((noinline)) static void hog_the_p(void)
     burn_sink++;
 }
 
+/* Compiled with optimisation, these two are not on their stacks any more while they sleep. */
+static void hog_then_sleep(void *arg)
+{
+    (void)arg;
+    int64_t end = cu_now() + HOG_NS;
+    while (cu_now() < end) {
+        burn_once();
+    }
+    cu_sleep(HOLD_NS);
+}
+
+static void sleep_for_ever(void *arg)
+{
+    (void)arg;
+    cu_sleep(3600 * COPPER_SEC);
+}
+
+static void nothing(void *arg)
+{
+    (void)arg;
+}
+
+static void leave_by_a_jump(void)
+{
+    cu_go(hog_then_sleep, NULL);
+    cu_go(nothing, NULL);
+    cu_go(sleep_for_ever, NULL);
+    cu_sleep(HOG_NS + 2 * HOLD_NS);
+}
+
 static void go_on(void *arg)
 {
     (void)arg;
@@ -164,6 +194,7 @@ static void run(void *arg)
     wait_in_channels();
     contend();
     hog_the_p();
+    leave_by_a_jump();
     *(volatile int *)arg = 1;
 }
 

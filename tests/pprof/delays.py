@@ -51,6 +51,13 @@ with Server(program("delay_program")) as server, Pprof() as pprof:
     check(wakers == {"run"}, "who woke the delayed: %s" % wakers)
     near("hog", delay_through(raws["hog"], "hog_the_p"), expected["hog"], 0.10)
 
+    # who has left its frame by a jump is named all the same
+    for name in ("block", "hog", "schedule"):
+        check(delay_through(raws[name], "hog_then_sleep") > 0, "%s names who sleeps at its end" % name)
+    raw = profile_of(pprof, server, "goroutine")
+    check(any("sleep_for_ever" in raw.stack(i) for i in range(len(raw.samples))),
+          "goroutine names who sleeps at its end")
+
     # cumulative, and the text forms agree
     for name in NAMED:
         text = server.get(name + "?debug=1")[2].decode()

@@ -52,6 +52,16 @@ void cu_rwmutex_runlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_runlock");
 void cu_sem_release_called(cu_sem *sem, int64_t n) __asm__("cu_sem_release");
 void cu_once_do_called(cu_once *once, void (*fn)(void *), void *arg) __asm__("cu_once_do");
 
+#ifdef __clang__
+/* It inlines none of these, since they call what has their own name; but it can be told to stay. */
+#define COPPER_STAYS __attribute__((__not_tail_called__))
+COPPER_STAYS void cu_mutex_unlock(cu_mutex *mu);
+COPPER_STAYS void cu_rwmutex_unlock(cu_rwmutex *rw);
+COPPER_STAYS void cu_rwmutex_runlock(cu_rwmutex *rw);
+COPPER_STAYS void cu_sem_release(cu_sem *sem, int64_t n);
+#undef COPPER_STAYS
+#endif
+
 /* What a mutex is once the caller has locked it. One asm, so that no compiler can keep the address
  * of the thread-local, which is another one after a call that parks. */
 COPPER_INLINE __attribute__((__always_inline__)) uint64_t cu_mutex_mine(void)
