@@ -241,12 +241,19 @@ static struct running *find_running(struct taking *t, uint64_t sp)
     return NULL;
 }
 
+static bool is_thread_taken(const struct taking *t, int32_t tid)
+{
+    bool is_left_out = t->census->options.without_workers && cu_worker_thread_is &&
+                       cu_worker_thread_is(tid);
+    return t->with_threads && !is_left_out;
+}
+
 static bool visit_thread(const struct cu__thread *seen, void *arg)
 {
     struct taking *t = arg;
     struct cu__thread thread = *seen;
     struct running *coroutine = seen->has_regs ? find_running(t, seen->sp) : NULL;
-    if (!coroutine && !t->with_threads) {
+    if (!coroutine && !is_thread_taken(t, seen->tid)) {
         return true;
     }
     unsigned n = cu__thread_walk(t->reader, &thread, coroutine ? coroutine->hi : 0, t->frames,

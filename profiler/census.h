@@ -27,9 +27,10 @@
 #include <stdint.h>
 
 struct cu__census_options {
-    bool with_threads; /* threads beside coroutines */
-    bool with_members; /* keep each one, not only the groups */
-    uint32_t one_in;   /* take a coroutine with probability 1/one_in; 0: all */
+    bool with_threads;    /* threads beside coroutines */
+    bool without_workers; /* but not those that run coroutines */
+    bool with_members;    /* keep each one, not only the groups */
+    uint32_t one_in;      /* take a coroutine with probability 1/one_in; 0: all */
 };
 
 /* What members of a group have in common. */

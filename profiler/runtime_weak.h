@@ -13,6 +13,7 @@
 #pragma weak cu_inspect_each
 #pragma weak cu_service_thread_begin
 #pragma weak cu_service_thread_is
+#pragma weak cu_worker_thread_is
 #pragma weak cu_runtime_stats_read
 #pragma weak cu_wait_reason_text
 #pragma weak cu_labels_count

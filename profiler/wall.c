@@ -25,7 +25,6 @@
 #include "waiting.h"
 
 #include <copper/profiler.h>
-#include <ctype.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -54,11 +53,6 @@ struct wall {
 
 /* ---- looking --------------------------------------------------------------------------------- */
 
-static bool is_worker(const char *thread)
-{
-    return thread && strncmp(thread, "copper-", 7) == 0 && isdigit((unsigned char)thread[7]);
-}
-
 static struct total *total_of(struct wall *w, uint32_t group)
 {
     if (group >= w->totals_cap) {
@@ -80,9 +74,6 @@ static bool add_group(struct wall *w, const struct cu__census *look, uint32_t nu
 {
     const struct cu__census_group *g = cu__census_group(look, number);
     const char *thread = cu__interned(&look->texts, g->thread, NULL);
-    if (is_worker(thread)) {
-        return true;
-    }
     unsigned n;
     const cu_frame *frames = cu__census_stack(look, g->stack, &n);
     struct cu__census_group own;
@@ -108,8 +99,9 @@ static int look(struct wall *w, int64_t ns)
     struct cu__census c;
     uint64_t live = cu__has_runtime() ? cu__census_count() : 0;
     uint32_t one_in = (uint32_t)(live / LOOKED_AT_MAX) + 1;
-    int err =
-        cu__census_take(&c, (struct cu__census_options){.with_threads = true, .one_in = one_in});
+    int err = cu__census_take(&c, (struct cu__census_options){.with_threads = true,
+                                                              .without_workers = true,
+                                                              .one_in = one_in});
     for (uint32_t i = 0; !err && i < c.groups.kinds.nitems; i++) {
         err = add_group(w, &c, i, one_in, ns) ? 0 : -ENOMEM;
     }

@@ -113,12 +113,24 @@ static void end(struct cu__m *m)
     }
     cu__m_set(NULL);
     cu__preempt_end(m);
+    store_relaxed(&m->tid, 0);
     sub_seq(&s->workers_count, 1);
     cu__lock_take(&s->lock);
     m->next = s->unused_ms;
     s->unused_ms = m;
     store_relaxed(&s->threads, s->threads - 1);
     cu__lock_drop(&s->lock);
+}
+
+bool cu_worker_thread_is(int32_t tid)
+{
+    const struct cu__sched *s = &cu__sched;
+    for (uint32_t i = 0, n = load_acquire(&s->ms_used); i < n; i++) {
+        if (load_relaxed(&s->ms[i].tid) == tid) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static void *work(void *arg)

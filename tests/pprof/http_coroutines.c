@@ -2,8 +2,9 @@
  *
  * A coroutine program to be profiled: http_coroutines [PARKED [SECONDS]]. Prints the address it is
  * served at, then: a source and two workers that burn CPU pass numbers on to a sink, PARKED
- * coroutines wait at one place for ever, one holds a mutex, one blocks in the kernel. Ends after
- * SECONDS, or when its standard input does. Numbers are as in the locale of the environment.
+ * coroutines wait at one place for ever, one holds a mutex, one blocks in the kernel, one has made a
+ * thread, which waits. Ends after SECONDS, or when its standard input does. Numbers are as in the
+ * locale of the environment.
  */
 #include "http_burn.h"
 
@@ -15,6 +16,7 @@
 #include <copper/time.h>
 #include <locale.h>
 #include <poll.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -91,6 +93,23 @@ static void block_in_kernel(void *arg)
     }
 }
 
+/* Is called by the name of the worker that created it. */
+static void *thread_of_coroutine(void *arg)
+{
+    poll(NULL, 0, -1);
+    burn_sink++;
+    return arg;
+}
+
+static void create_thread(void *arg)
+{
+    pthread_t thread;
+    (void)arg;
+    if (pthread_create(&thread, NULL, thread_of_coroutine, NULL) == 0) {
+        pthread_detach(thread);
+    }
+}
+
 static void start_coroutines(int nparked)
 {
     numbers = cu_chan_new(sizeof(uint64_t), 0);
@@ -99,6 +118,7 @@ static void start_coroutines(int nparked)
     cu_chan_name(never, "never");
     cu_mutex_lock(&held);
     cu_go(lock_held, NULL);
+    cu_go(create_thread, NULL);
     cu_go(sleeper, NULL);
     for (int i = 0; i < nparked; i++) {
         cu_go(parked, NULL);

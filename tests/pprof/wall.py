@@ -19,6 +19,12 @@ with Server(program("http_coroutines"), "50") as server, Pprof() as pprof:
         print("%s: %.2f s, asleep %.3f s, 50 waiting %.3f s" % (
             path, duration, asleep / 1e9, waiting / 1e9))
         check(abs(asleep / 1e9 - duration) < 0.05 * duration, "the sleeper sleeps all the time")
+        thread = sum(v[1] for i, (v, _) in enumerate(raw.samples)
+                     if "thread_of_coroutine" in raw.stack(i))
+        check(abs(thread / 1e9 - duration) < 0.05 * duration,
+              "a thread made by a coroutine is a thread as others")
+        check(not any("cu__find_work" in raw.stack(i) for i in range(len(raw.samples))),
+              "threads that run coroutines are none")
         check(abs(waiting / 1e9 - 50 * duration) < 2.5 * duration, "50 wait all the time")
     strict("wall", server.profile("wall?seconds=1"))
     status, _, body = server.get("/debug/fgprof?seconds=1&format=folded")

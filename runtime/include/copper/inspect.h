@@ -186,6 +186,9 @@ bool cu_report_is_fatal(void);
  * program's). is: whether thread tid is one; async-signal-safe. */
 int cu_service_thread_begin(void);
 bool cu_service_thread_is(int32_t tid);
+/* Whether thread tid runs coroutines. Names do not tell: a thread that a coroutine creates is called
+ * like the one that it ran on. Async-signal-safe. */
+bool cu_worker_thread_is(int32_t tid);
 
 #pragma GCC visibility pop
 #ifdef __cplusplus
