@@ -13,9 +13,11 @@
  * what happens to it first, or from what an inspection saw when nothing does.
  *
  * How Go's states are used: a coroutine whose P was taken away is in a system call until it gets
- * another; where it spawns, parks or ends without one, and where a plain thread spawns, that happens
- * on one more P, which the thread holds just for that. A hand-off may be told after what the thread
- * that lost its P told: then its own word was enough.
+ * another; where it spawns, parks or ends without one, and where a plain thread spawns, that
+ * happens on one more P, which the thread holds just for that. A hand-off may be told after what
+ * the thread that lost its P told: then its own word was enough.
+ *
+ * From within it is in parts: trace_model_int.h.
  *
  * Concurrency: one thread at a time.
  */

@@ -5,7 +5,7 @@
  *
  * Design. It reads the generations that the recorder made for `go tool trace`: both forms come from
  * the same events and cannot disagree. Within one the times of different threads differ
- * (trace_model.c), so that a merge by time is the order in which things happened.
+ * (trace_model_write.h), so that a merge by time is the order in which things happened.
  *
  * A slice is written when it ends: then the coroutine's function is known, why it stopped, and
  * where. Memory is what live coroutines and one generation need.

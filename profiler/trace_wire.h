@@ -64,6 +64,22 @@ enum cu__wire_type {
     COPPER_WIRE_LOG = 44,
 };
 
+/* The states in GO_STATUS and PROC_STATUS; NONE: not there, never written. */
+enum cu__wire_g {
+    COPPER_WIRE_G_NONE,
+    COPPER_WIRE_G_RUNNABLE,
+    COPPER_WIRE_G_RUNNING,
+    COPPER_WIRE_G_SYSCALL,
+    COPPER_WIRE_G_WAITING,
+    COPPER_WIRE_G_COUNT
+};
+enum cu__wire_p {
+    COPPER_WIRE_P_NONE,
+    COPPER_WIRE_P_RUNNING,
+    COPPER_WIRE_P_IDLE,
+    COPPER_WIRE_P_SYSCALL
+};
+
 /* The bytes of a generation, batch after batch. */
 struct cu__wire {
     unsigned char *bytes; /* owned: malloc */
