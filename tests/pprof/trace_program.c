@@ -358,9 +358,12 @@ static int do_middle(void)
 
 /* ---- known programs -------------------------------------------------------------------------- */
 
+static _Atomic uint64_t waiting;
+
 static void wait_for_close(void *c)
 {
     int value;
+    atomic_fetch_add(&waiting, 1);
     cu_recv(c, &value);
 }
 
@@ -373,7 +376,10 @@ static int run_many(void *unused)
     for (uint64_t i = 0; i < number; i++) {
         cu_wg_go(&parked_ones, wait_for_close, c);
     }
-    cu_sleep(50 * COPPER_MS);
+    while (atomic_load(&waiting) < number) {
+        cu_sleep(10 * COPPER_MS);
+    }
+    cu_sleep(50 * COPPER_MS); /* for the last ones to park */
     start_trace(path, &trace);
     cu_sleep(20 * COPPER_MS);
     cu_chan_close(c);
