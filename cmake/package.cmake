@@ -3,6 +3,10 @@
 
 include(CMakePackageConfigHelpers)
 
+# The environment turns these on in programs that call nothing of them, so a linker that drops what is
+# not called (--as-needed, many a distribution's default) has to keep them; copper-config.cmake too.
+set(kept "profiler|leakcheck|heap")
+
 # copper_pkgconfig(NAME description REQUIRES...)
 function(copper_pkgconfig name description)
   set(PC_NAME ${name})
@@ -10,7 +14,11 @@ function(copper_pkgconfig name description)
   string(REPLACE ";" " " PC_REQUIRES "${ARGN}")
   set(PC_LIBS "")
   if(NOT name STREQUAL "copper")
-    string(REPLACE "copper-" "-L\${libdir} -lcopper_" PC_LIBS ${name})
+    string(REPLACE "copper-" "-lcopper_" library ${name})
+    if(name MATCHES "-(${kept})$")
+      set(library -Wl,--push-state,--no-as-needed,${library},--pop-state)
+    endif()
+    set(PC_LIBS "-L\${libdir} ${library}")
   endif()
   configure_file(${PROJECT_SOURCE_DIR}/cmake/copper.pc.in ${PROJECT_BINARY_DIR}/${name}.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/${name}.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)

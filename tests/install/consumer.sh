@@ -22,7 +22,19 @@ project(consumer C)
 find_package(copper 0.1 REQUIRED)
 add_executable(consumer main.c)
 target_link_libraries(consumer PRIVATE copper::copper)
+add_executable(calls_nothing calls_nothing.c)
+target_link_libraries(calls_nothing PRIVATE -Wl,--as-needed copper::heap copper::copper)
 C
+cat >"$scratch/consumer/calls_nothing.c" <<'C'
+int main(void) { return 0; }
+C
+
+# is_kept BINARY: it has what the environment alone turns on
+is_kept() {
+    for name in profiler leakcheck heap; do
+        readelf -d "$1" | grep -q "NEEDED.*libcopper_$name" || { echo "$1 lost $name"; exit 1; }
+    done
+}
 
 echo "pkg-config"
 cd "$scratch/consumer"
@@ -31,6 +43,10 @@ export PKG_CONFIG_PATH
 # shellcheck disable=SC2046
 cc -Wall -Werror main.c -o by-pkg-config $(pkg-config --cflags --libs copper) -Wl,-rpath,"$libdir"
 ./by-pkg-config
+# shellcheck disable=SC2046
+cc -Wl,--as-needed calls_nothing.c -o kept $(pkg-config --libs copper-heap copper) -Wl,-rpath,"$libdir"
+is_kept kept
+./kept
 
 # C++, with what is inlined
 cat >locks.cc <<'C'
@@ -81,6 +97,8 @@ echo "cmake"
 cmake -S . -B build -DCMAKE_PREFIX_PATH="$prefix" >/dev/null
 cmake --build build >/dev/null
 ./build/consumer
+is_kept build/calls_nothing
+./build/calls_nothing
 
 echo "copper_preemptible"
 mkdir "$scratch/preemptible"
