@@ -73,4 +73,5 @@ def main():
     return 1 if errors or len(all_programs) < 10 else 0
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,8 +10,7 @@
  *         return cmocka_run_group_tests(tests, NULL, NULL);
  *     }
  *
- * Link copper::cmocka (libcopper_cmocka.a) beside cmocka. Include what cmocka.h asks for first:
- * stdarg.h, stddef.h, stdint.h, setjmp.h.
+ * Link copper::cmocka (libcopper_cmocka.a) beside cmocka. It includes cmocka.h, and what that asks for.
  *
  * Body, setup and teardown each run in a coroutine of the test's scope, while cmocka's thread
  * waits. When the last of them has ended, everything the test spawned must have ended too; else the
@@ -29,6 +28,10 @@
 #define COPPER_CMOCKA_H
 
 #include <copper/go.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
