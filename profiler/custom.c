@@ -272,7 +272,7 @@ int cu_profile_add(struct cu_profile *p, const void *value, int skip)
     cu_frame frames[COPPER_HELD_DEPTH + COPPER_SKIP_MAX + COPPER_OWN_FRAMES_MAX];
     struct cu_walk start = {.frames = frames, .max = sizeof frames / sizeof frames[0]}, w;
     uint64_t caller = (uint64_t)(uintptr_t)__builtin_return_address(0) - 1;
-    if (!p->held) {
+    if (!p || !p->held) {
         return -EPERM;
     }
     cu__regs_here((uint64_t *)&start.regs);
@@ -300,7 +300,7 @@ int cu_profile_add(struct cu_profile *p, const void *value, int skip)
 
 int cu_profile_remove(struct cu_profile *p, const void *value)
 {
-    if (!p->held) {
+    if (!p || !p->held) {
         return -EPERM;
     }
     take_lock();

@@ -4,8 +4,9 @@
  * profiles with a start and a stop, and any profile by name, to a file, a descriptor, memory or a
  * function.
  *
- * Design. A binary profile is made first and then written, so that a failing write loses nothing. A
- * text is written as it is made, through an answer whose server is the destination.
+ * Design. A destination is opened before anything is measured, so that nobody waits for what cannot
+ * be written. A binary profile is made first and then written; one of cpu_stop outlives a failing
+ * write. A text is written as it is made, through an answer whose server is the destination.
  *
  * Concurrency: no state; any number of calls at once.
  */
@@ -139,6 +140,9 @@ int cu_profile_cpu_start(int hz, struct cu_cpu_profile **out)
 int cu_profile_cpu_stop(struct cu_cpu_profile *cpu, struct cu_profile_to to)
 {
     char error[COPPER_ERROR_MAX];
+    if (!cpu) {
+        return -EINVAL;
+    }
     if (cpu->window) {
         cpu->err = cu__cpu_close(cpu->window, &cpu->profile, error);
         cpu->window = NULL;
@@ -162,34 +166,16 @@ void cu_profile_cpu_drop(struct cu_cpu_profile *cpu)
     }
 }
 
-int cu_profile_cpu_file(const char *path, double duration_s, int hz)
-{
-    if (!path || !isfinite(duration_s) || duration_s <= 0 || duration_s > COPPER_SECONDS_MAX) {
-        return -EINVAL;
-    }
-    if (getauxval(AT_SECURE)) {
-        return -EACCES; /* a set-user-id program writes no file that its user names */
-    }
-    char error[COPPER_ERROR_MAX];
-    struct cu_pprof *profile;
-    int err = cu__cpu_profile((int64_t)(duration_s * 1e9), hz, NULL, NULL, &profile, error);
-    if (err == 0) {
-        err = cu_pprof_write_file(profile, path);
-        cu_pprof_free(profile);
-    }
-    return err;
-}
-
 /* ---- by name --------------------------------------------------------------------------------- */
 
-/* Those of the caller, of whatever version; false: they contradict each other. */
+/* Those of the caller, of whatever version; false: they contradict each other, or have no size. */
 static bool read_options(const struct cu_profile_options *given, struct cu_profile_options *o)
 {
     *o = (struct cu_profile_options){COPPER_PROFILE_OPTIONS};
     if (given) {
         memcpy(o, given, given->size < sizeof *o ? given->size : sizeof *o);
     }
-    return o->debug >= 0 && o->window_ns >= 0 &&
+    return (!given || given->size > 0) && o->debug >= 0 && o->window_ns >= 0 &&
            o->window_ns <= (int64_t)COPPER_SECONDS_MAX * 1000000000 &&
            (o->debug == 0 || o->window_ns == 0);
 }
@@ -238,6 +224,23 @@ int cu_profile_take(const char *name, const struct cu_profile_options *options,
     struct cu_profile_options o;
     *out = NULL;
     return read_options(options, &o) && o.debug == 0 ? take(name, &o, out) : -EINVAL;
+}
+
+static int write_taken(const char *name, const struct cu_profile_options *o,
+                       struct cu_profile_to to)
+{
+    struct target t;
+    struct cu_pprof *p = NULL;
+    cu_pprof_write_fn *write;
+    void *ctx;
+    int err = open_target(&t, to, &write, &ctx);
+    if (err) {
+        return err;
+    }
+    err = take(name, o, &p);
+    err = err ? err : cu_pprof_write(p, write, ctx);
+    cu_pprof_free(p);
+    return close_target(&t, err);
 }
 
 /* ---- texts ----------------------------------------------------------------------------------- */
@@ -320,7 +323,6 @@ int cu_profile_write(const char *name, struct cu_profile_to to,
                      const struct cu_profile_options *options)
 {
     struct cu_profile_options o;
-    struct cu_pprof *p = NULL;
     if (!read_options(options, &o)) {
         return -EINVAL;
     }
@@ -330,8 +332,18 @@ int cu_profile_write(const char *name, struct cu_profile_to to,
     if (strcmp(name, "trace") == 0) {
         return write_trace(o.window_ns, to);
     }
-    int err = take(name, &o, &p);
-    err = err ? err : write_profile(p, to);
-    cu_pprof_free(p);
-    return err;
+    return write_taken(name, &o, to);
+}
+
+int cu_profile_cpu_file(const char *path, double duration_s, int hz)
+{
+    if (!path || !isfinite(duration_s) || duration_s <= 0 || duration_s > COPPER_SECONDS_MAX) {
+        return -EINVAL;
+    }
+    if (getauxval(AT_SECURE)) {
+        return -EACCES; /* a set-user-id program writes no file that its user names */
+    }
+    struct cu_profile_options o = {COPPER_PROFILE_OPTIONS, .hz = hz,
+                                   .window_ns = (int64_t)(duration_s * 1e9)};
+    return cu_profile_write("profile", cu_to_file(path), &o);
 }

@@ -142,6 +142,8 @@ static void all_are_visited_in_order(void **state)
     assert_true(cu_profile_count(cu_profile_lookup("threadcreate")) >= 1);
     assert_int_equal(cu_profile_add(cu_profile_lookup("heap"), &p, 0), -EPERM);
     assert_int_equal(cu_profile_remove(cu_profile_lookup("heap"), &p), -EPERM);
+    assert_int_equal(cu_profile_add(NULL, &p, 0), -EPERM);
+    assert_int_equal(cu_profile_remove(NULL, &p), -EPERM);
 }
 
 static __attribute__((noinline)) int add_thing(const void *value, int skip)
@@ -406,6 +408,7 @@ static void cpu_from_start_to_stop(void **state)
     cu_pprof_free(p);
     free(bytes);
     cu_profile_cpu_drop(NULL);
+    assert_int_equal(cu_profile_cpu_stop(NULL, cu_to_memory(&bytes, &n)), -EINVAL);
 }
 
 static void cpu_in_a_forked_child(void **state)
@@ -458,6 +461,20 @@ static void options_must_fit(void **state)
     /* a caller of an older version knows fewer options */
     struct cu_profile_options old = {.size = offsetof(struct cu_profile_options, hz), .hz = -1};
     assert_int_equal(cu_profile_write("goroutine", nowhere, &old), 0);
+    struct cu_profile_options without_size = {.debug = 2}; /* what it asks for cannot be told */
+    assert_int_equal(cu_profile_write("goroutine", nowhere, &without_size), -EINVAL);
+}
+
+/* What cannot be written is not waited for. */
+static void destinations_come_first(void **state)
+{
+    struct cu_profile_options minute = options_with(0, 60 * COPPER_SEC);
+    int64_t start = cu_now();
+    (void)state;
+    assert_int_equal(cu_profile_write("block", cu_to_file("/no/such/folder"), &minute), -ENOENT);
+    assert_int_equal(cu_profile_write("wall", cu_to_file("/no/such/folder"), &minute), -ENOENT);
+    assert_int_equal(cu_profile_cpu_file("/no/such/folder", 60, 0), -ENOENT);
+    assert_true(cu_now() - start < 30 * COPPER_SEC);
 }
 
 static int refuse(void *calls, const void *bytes, size_t n)
@@ -604,6 +621,7 @@ int main(void)
         cmocka_unit_test(cpu_in_a_forked_child),
         cmocka_unit_test(options_must_fit),
         cmocka_unit_test(destinations),
+        cmocka_unit_test(destinations_come_first),
         cmocka_unit_test(a_window_turns_it_on),
         cmocka_unit_test(rates_beyond_all_measure),
         cmocka_unit_test(traces),

@@ -87,7 +87,8 @@ int cu_profile_cpu_start(int hz, struct cu_cpu_profile **out);
 
 /* Ends it, writes it, and frees it. When writing fails, nothing is lost: the profile has ended but is
  * there still, to be written elsewhere by another call or given up by cu_profile_cpu_drop. -ESRCH: it
- * was started before a fork, and this is the child: only drop is left. Blocks. */
+ * was started before a fork, and this is the child: only drop is left; -EINVAL: cpu is NULL, as from a
+ * start that failed. Blocks. */
 int cu_profile_cpu_stop(struct cu_cpu_profile *cpu, struct cu_profile_to to);
 
 /* Ends and frees it, written or not. NULL is allowed. */
@@ -121,8 +122,9 @@ struct cu_profile_options {
  *                          COPPER_PROFILE_OPTIONS, .debug = 2});
  *
  * 0; -ENOENT: no profile of this name; -EINVAL: options that do not fit it (debug with a window, a
- * window of a profile of the program's own, profile without one); -ENOTSUP: needs the coroutine
- * runtime; -ENOMEM; or of writing. Blocks for the window and some milliseconds; the first profile of a
+ * window of a profile of the program's own, profile without one), or without a size; -ENOTSUP: needs the coroutine
+ * runtime; -ENOMEM; or of writing. A destination that cannot be
+ * opened is found out before the window. Blocks for that and some milliseconds; the first profile of a
  * process reads symbols, which takes a tenth of a second or more. */
 int cu_profile_write(const char *name, struct cu_profile_to to,
                      const struct cu_profile_options *options);
@@ -186,7 +188,7 @@ int cu_profile_new(const char *name, struct cu_profile **out);
 /* Holds value, any number or address, from now on, with the caller's stack less its `skip` innermost
  * frames (0: it begins in the function that calls this; functions that were inlined count with the one
  * they are in). 0; -EEXIST: it is held already, nothing changes; -ENOSPC: COPPER_PROFILE_VALUES_MAX are
- * held; -EPERM: not one of the program's own; -ENOMEM. Takes a lock for a moment; about a microsecond. */
+ * held; -EPERM: not one of the program's own, or NULL; -ENOMEM. Takes a lock for a moment; about a microsecond. */
 int cu_profile_add(struct cu_profile *p, const void *value, int skip);
 /* Holds it no more. 0; -ENOENT: it was not held; -EPERM. */
 int cu_profile_remove(struct cu_profile *p, const void *value);
