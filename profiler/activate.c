@@ -2,10 +2,11 @@
  *
  * Purpose: turn the profiler on from outside the program; see activate.h.
  *
- * Design. A program that links us is served by a constructor when COPPER_HTTP is set. When it is
- * the preload shim that opens this library, the constructor does nothing: the shim calls
- * cu_preload_activate with the address that it was given. The two are told apart by whether the
- * program's own symbol search finds us, which it does not in what was opened with RTLD_LOCAL.
+ * Design. In a program that links us a constructor says what is wrong with the environment, and
+ * serves when COPPER_HTTP is set. When it is the preload shim that opens this library, the
+ * constructor does nothing: the shim calls cu_preload_activate with the address that it was given.
+ * The two are told apart by whether the program's own symbol search finds us, which it does not in
+ * what was opened with RTLD_LOCAL.
  */
 #include "activate.h"
 
@@ -16,6 +17,7 @@
 #include "process_labels.h"
 #include "say.h"
 #include "serve.h"
+#include "units.h"
 
 #include <copper/profiler.h>
 #include <dlfcn.h>
@@ -155,9 +157,16 @@ static void warn_of_labels(void)
     }
 }
 
+static void warn_of_budget(void)
+{
+    const char *budget = secure_getenv("COPPER_BUDGET");
+    if (budget && *budget && cu__parse_share(budget, &(double){0}) != 0) {
+        cu__say("COPPER_BUDGET=%s is no share of the CPU time; write 1%%", budget);
+    }
+}
+
 static void warn_of_unknown_variables(void)
 {
-    warn_of_labels();
     for (char **e = environ; e && *e; e++) {
         char name[128];
         size_t n = strcspn(*e, "=");
@@ -178,6 +187,18 @@ static void warn_of_unknown_variables(void)
     }
 }
 
+/* Once, though the shim may have opened what the program links too. */
+static void warn_of_environment(void)
+{
+    static bool is_done;
+    if (!is_done) {
+        is_done = true;
+        warn_of_labels();
+        warn_of_budget();
+        warn_of_unknown_variables();
+    }
+}
+
 /* ---- activation --------------------------------------------------------------------------------
  */
 
@@ -194,7 +215,7 @@ static int serve_or_say(const char *address)
 
 int cu_preload_activate(const char *http_address, bool quiet)
 {
-    warn_of_unknown_variables();
+    warn_of_environment();
     if (!http_address) {
         return 0;
     }
@@ -202,7 +223,7 @@ int cu_preload_activate(const char *http_address, bool quiet)
     const char *address = cu_pprof_address();
     if (!err && !quiet && address) {
         cu__say("%s[%d] http://%s/debug/pprof/", program_invocation_short_name, (int)getpid(),
-            address);
+                address);
     }
     return err;
 }
@@ -236,12 +257,12 @@ __attribute__((constructor)) static void serve_at_start(void)
 {
     cu__delay_from_environment();
     cu__continuous_from_environment();
-    const char *address = secure_getenv("COPPER_HTTP");
-    if (!address || !*address) {
+    if (is_opened_by_shim()) {
         return;
     }
-    if (!is_opened_by_shim()) {
-        warn_of_unknown_variables();
+    warn_of_environment();
+    const char *address = secure_getenv("COPPER_HTTP");
+    if (address && *address) {
         serve_or_say(address);
     }
 }

@@ -4,17 +4,17 @@
  */
 #include "budget.h"
 
-#include "c_locale.h"
 #include "cpu_int.h"
 #include "heap_weak.h"
+#include "units.h"
 
-#include <math.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
 #define BUDGET_DEFAULT 0.01
-#define BUDGET_PART    8 /* a kind that spends less than one part of so many need not lower its rate */
-#define BUDGET_ROOM    4 /* doubling a rate is safe while one part of so many is spent */
+#define BUDGET_PART    8 /* a kind that spends less than one part of so many need not lower its rate \
+                          */
+#define BUDGET_ROOM 4    /* doubling a rate is safe while one part of so many is spent */
 
 static _Atomic int64_t costs[COPPER_COST_KINDS];
 
@@ -43,21 +43,11 @@ const char *cu__cost_text(enum cu__cost kind)
     return texts[kind];
 }
 
-/* "1%", "0.5%", "0.01": a share of the program's CPU time. Anything else: the default. */
 double cu__budget(void)
 {
     const char *text = secure_getenv("COPPER_BUDGET");
-    if (!text || !*text) {
-        return BUDGET_DEFAULT;
-    }
-    char *end;
-    double value = strtod_l(text, &end, cu__c_locale());
-    if (*end == '%' && end != text) {
-        value /= 100;
-        end++;
-    }
-    bool is_good = *end == '\0' && isfinite(value) && value > 0 && value <= 1;
-    return is_good ? value : BUDGET_DEFAULT;
+    double share;
+    return text && cu__parse_share(text, &share) == 0 ? share : BUDGET_DEFAULT;
 }
 
 static int64_t all_costs(void)
@@ -72,8 +62,8 @@ static int64_t all_costs(void)
 enum cu__budget_answer cu__budget_ask(enum cu__cost kind, struct cu__budget_look *last)
 {
     struct cu__budget_look now = {.now_ns = cu__now_ns(),
-                                  .program_ns = cu__clock_ns(CLOCK_PROCESS_CPUTIME_ID) -
-                                                cu__own_threads_ns(),
+                                  .program_ns =
+                                      cu__clock_ns(CLOCK_PROCESS_CPUTIME_ID) - cu__own_threads_ns(),
                                   .own_ns = cu__cost_ns(kind),
                                   .all_ns = all_costs()};
     struct cu__budget_look before = *last;

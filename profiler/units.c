@@ -62,3 +62,20 @@ int cu__parse_size(const char *text, int64_t *bytes)
     static const struct unit units[] = {{"KiB", 1024}, {"MiB", 1048576}, {"GiB", 1073741824}};
     return parse(text, units, sizeof(units) / sizeof(units[0]), bytes);
 }
+
+int cu__parse_share(const char *text, double *share)
+{
+    double value;
+    if (parse_number(&text, &value) != 0) {
+        return -EINVAL;
+    }
+    if (*text == '%') {
+        value /= 100;
+        text++;
+    }
+    if (*text != '\0' || value <= 0 || value > 1) {
+        return -EINVAL;
+    }
+    *share = value;
+    return 0;
+}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: times and sizes as users write them: "10s", "1.5h", "64MiB".
+ * Purpose: times, sizes and shares as users write them, in every locale: "10s", "1.5h", "64MiB", "1%".
  */
 #ifndef COPPER_UNITS_H
 #define COPPER_UNITS_H
@@ -12,5 +12,7 @@
 int cu__parse_duration(const char *text, int64_t *ns);
 /* The same with one of the units KiB, MiB, GiB. */
 int cu__parse_size(const char *text, int64_t *bytes);
+/* A share: "1%", "0.5%", "0.01"; more than nothing, at most all. 0 or -EINVAL. */
+int cu__parse_share(const char *text, double *share);
 
 #endif

@@ -22,6 +22,15 @@ VALUES = (
     ("MUTEX_FRACTION", "1/5", "is no whole number; write 5 for one unlock in five"),
     ("MUTEX_FRACTION", "5us", "is no whole number; write 5 for one unlock in five"),
     ("MUTEX_FRACTION", "5", None),
+    ("BUDGET", "x", "is no share of the CPU time; write 1%"),
+    ("BUDGET", "0", "is no share of the CPU time; write 1%"),
+    ("BUDGET", "2", "is no share of the CPU time; write 1%"),
+    ("BUDGET", "1 %", "is no share of the CPU time; write 1%"),
+    ("BUDGET", "-1%", "is no share of the CPU time; write 1%"),
+    ("BUDGET", "0.5%", None),
+    ("BUDGET", "0.01", None),
+    ("BUDGET", "", None),
+    ("LABELS", "service=x,environment=prod", None),
 )
 
 
@@ -34,8 +43,19 @@ def values():
               "%s=%s: status %d, %r" % (name, value, r.returncode, r.stderr))
 
 
+def without_server():
+    """A name that is no variable is most of all worth a line where COPPER_HTTP was meant."""
+    for variable, want in (("COPPER_HTPT=127.0.0.1:0", "COPPER_HTPT is unknown; COPPER_HTTP?"),
+                           ("COPPER_LABELS=prod", 'COPPER_LABELS: "prod" has no value; write KEY=VALUE')):
+        name, value = variable.split("=")
+        r = subprocess.run([program("http_threads")], stdin=subprocess.DEVNULL, capture_output=True,
+                           env=dict(os.environ, **{name: value}), timeout=60)
+        check(r.stderr.decode() == "copper: %s\n" % want, "%s: %r" % (variable, r.stderr))
+
+
 def main():
     values()
+    without_server()
     text = open(os.path.join(SOURCE, "profiler/env_names.h")).read()
     listed = set(re.findall(r"X\((\w+)\)", text)) - {"X"}
     read = {}
