@@ -5,7 +5,9 @@
  *
  * Design. One table is one CPU profile of the interval, fetched and shown; meanwhile the kernel's
  * files say what each thread used. Coroutines come from the goroutine profile at the end of the
- * interval, grouped by the process itself. On a terminal each table takes the place of the one before.
+ * interval, grouped by the process itself. On a terminal each table takes the place of the one
+ * before, with as many lines as fit and long ones cut; without one, or on one that cannot
+ * (TERM=dumb), tables follow each other.
  */
 #include "events.h"
 #include "fetch.h"
@@ -14,17 +16,54 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #define COPPER_TOP_FUNCTIONS  15
 #define COPPER_TOP_THREADS    5
 #define COPPER_TOP_GROUPS     8
 #define COPPER_TOP_LABELS     32
+#define COPPER_TOP_OTHERS     8 /* lines beside: titles, between parts, the total, the cursor's */
 #define COPPER_TOP_INTERVAL_S 1.0
 #define COPPER_CLEAR_SCREEN   "\033[H\033[J"
+#define COPPER_CUT_LINES      "\033[?7l"
+#define COPPER_WRAP_LINES     "\033[?7h"
+#define COPPER_TOP_BUFFER     (64u << 10) /* a table goes out at once */
+
+/* ---- where it is shown ----------------------------------------------------------------------- */
+
+/* How many lines each part has. */
+struct layout {
+    bool is_screen; /* tables take each other's place */
+    size_t functions, threads, groups;
+};
+
+static size_t share_of(size_t lines, size_t part)
+{
+    size_t all = COPPER_TOP_FUNCTIONS + COPPER_TOP_THREADS + COPPER_TOP_GROUPS;
+    size_t share = lines < all ? lines * part / all : part;
+    return share ? share : 1;
+}
+
+static struct layout layout_now(void)
+{
+    const char *term = getenv("TERM");
+    struct winsize size = {0};
+    struct layout l = {.is_screen =
+                           isatty(STDOUT_FILENO) && term && *term && strcmp(term, "dumb") != 0};
+    size_t lines = SIZE_MAX;
+    if (l.is_screen && ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row > 0) {
+        lines = size.ws_row > COPPER_TOP_OTHERS ? size.ws_row - COPPER_TOP_OTHERS : 0;
+    }
+    l.functions = share_of(lines, COPPER_TOP_FUNCTIONS);
+    l.threads = share_of(lines, COPPER_TOP_THREADS);
+    l.groups = share_of(lines, COPPER_TOP_GROUPS);
+    return l;
+}
 
 /* ---- threads, from /proc --------------------------------------------------------------------- */
 
@@ -111,14 +150,14 @@ static void subtract(struct threads *after, const struct threads *before)
     }
 }
 
-static void print_threads(struct threads *t, double seconds)
+static void print_threads(struct threads *t, double seconds, size_t lines)
 {
     double per_percent = (double)sysconf(_SC_CLK_TCK) * seconds / 100;
     if (t->n) {
         qsort(t->at, t->n, sizeof *t->at, by_ticks);
     }
     printf("\n%9s  %7s  %s\n", "CPU", "tid", "thread");
-    for (size_t i = 0; i < t->n && i < COPPER_TOP_THREADS && (i == 0 || t->at[i].ticks); i++) {
+    for (size_t i = 0; i < t->n && i < lines && (i == 0 || t->at[i].ticks); i++) {
         printf("%8.1f%%  %7d  %s\n", (double)t->at[i].ticks / per_percent, t->at[i].tid,
                t->at[i].name);
     }
@@ -171,7 +210,7 @@ static void print_group(const struct cu_pprof *p, const struct group *g)
 }
 
 /* One line for each of the largest groups of equal stacks. */
-static void print_groups(const struct cu_pprof *p)
+static void print_groups(const struct cu_pprof *p, size_t lines)
 {
     size_t n = cu_pprof_nsamples(p);
     struct group *groups = calloc(n + 1, sizeof *groups);
@@ -186,7 +225,7 @@ static void print_groups(const struct cu_pprof *p)
         qsort(groups, n, sizeof *groups, by_count);
     }
     printf("\n%9s  %-18s %s\n", "count", "state", "coroutines (threads where there are none)");
-    for (size_t i = 0; groups && i < n && i < COPPER_TOP_GROUPS; i++) {
+    for (size_t i = 0; groups && i < n && i < lines; i++) {
         print_group(p, &groups[i]);
     }
     printf("%9lld  in all, %zu different\n", (long long)total, n);
@@ -224,11 +263,14 @@ static bool show_one(const struct cu__target *target, double seconds, struct thr
     subtract(&t[1], &t[0]);
     struct cu_pprof *coroutines = fetch_profile(target, "/debug/pprof/goroutine");
     if (coroutines) {
-        printf("%s%s[%d], the last %g s, %zu threads\n", isatty(STDOUT_FILENO) ? COPPER_CLEAR_SCREEN : "",
-               target->name, (int)target->pid, seconds, t[1].n);
-        cu__report_table(stdout, cpu, "cpu", COPPER_TOP_FUNCTIONS);
-        print_threads(&t[1], seconds);
-        print_groups(coroutines);
+        struct layout l = layout_now();
+        printf("%s%s[%d], the last %g s, %zu threads\n",
+               l.is_screen ? COPPER_CLEAR_SCREEN COPPER_CUT_LINES : "", target->name,
+               (int)target->pid, seconds, t[1].n);
+        cu__report_table(stdout, cpu, "cpu", l.functions);
+        print_threads(&t[1], seconds, l.threads);
+        print_groups(coroutines, l.groups);
+        fputs(l.is_screen ? COPPER_WRAP_LINES : "\n", stdout);
         fflush(stdout);
     }
     cu_pprof_free(cpu);
@@ -245,12 +287,9 @@ int cu__top(const struct cu__options *o)
         return status;
     }
     double seconds = o->seconds > 0 ? o->seconds : COPPER_TOP_INTERVAL_S;
+    setvbuf(stdout, NULL, _IOFBF, COPPER_TOP_BUFFER);
     for (int i = 0; (o->count == 0 || i < o->count) && status == 0; i++) {
-        if (!show_one(&target, seconds, t)) {
-            status = COPPER_EXIT_FAILED;
-        } else if (!isatty(STDOUT_FILENO)) {
-            putchar('\n');
-        }
+        status = show_one(&target, seconds, t) ? 0 : COPPER_EXIT_FAILED;
     }
     free(t[0].at);
     free(t[1].at);

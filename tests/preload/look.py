@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`copper top` and `copper dump`: what a running process does, read as a person would."""
+import fcntl
+import os
+import pty
 import re
+import struct
+import subprocess
 import tempfile
+import termios
 
 from support import BUILD, COPPER, PROGRAMS, Profile, Serving, check, equal, fetch, finish, run
 
@@ -21,6 +27,40 @@ def top_of_a_busy_program():
               [t[1:] for t in threads] and float(threads[0][0]) > 5, threads)
         check("top: what the threads do", re.search(r"^ +1  running", result.stdout, re.M),
               result.stdout)
+
+
+def on_a_terminal(command, rows, columns, **environment):
+    """What a command prints on a terminal of that size."""
+    main, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+    process = subprocess.Popen(command, stdin=terminal, stdout=terminal, stderr=terminal,
+                               env={**os.environ, **environment})
+    os.close(terminal)
+    printed = b""
+    try:
+        while more := os.read(main, 65536):
+            printed += more
+    except OSError:  # its end, to a terminal's reader
+        pass
+    os.close(main)
+    equal("top on a terminal: status", process.wait(), 0)
+    return printed.decode()
+
+
+def top_fits_the_terminal():
+    with Serving(f"{BUILD}/examples/pipeline", "--stay", options=["--http", "127.0.0.1:0"]) as program:
+        top = [COPPER, "top", "-n", "2", "-d", "0.3", str(program.pid)]
+        for rows in (12, 24):
+            tables = on_a_terminal(top, rows, 60, TERM="xterm").split("\033[H\033[J")[1:]
+            equal("top: each table clears the one before", len(tables), 2)
+            for table in tables:
+                check(f"top: fits {rows} lines", table.count("\n") < rows and " in all" in table, table)
+                check("top: long lines are cut, and wrapped again after it",
+                      table.startswith("\033[?7l") and table.endswith("\033[?7h"), table)
+        for environment in ({"TERM": "dumb"}, {"TERM": ""}):
+            plain = on_a_terminal(top, 12, 60, **environment)
+            check("top: no control sequences where they mean nothing",
+                  "\033" not in plain and plain.count("the last 0.3 s") == 2, plain)
 
 
 def top_counts_coroutines():
@@ -82,7 +122,7 @@ def nobody():
 
 
 def main():
-    for test in (top_of_a_busy_program, top_counts_coroutines, dump_of_blocked_threads,
+    for test in (top_of_a_busy_program, top_fits_the_terminal, top_counts_coroutines, dump_of_blocked_threads,
                  recording_every_event, recording_waits, nobody):
         test()
     finish()
