@@ -35,7 +35,8 @@
 #include <sys/resource.h>
 
 #define COPPER_LINK_HEAP                                                                           \
-    "allocations are not profiled: link copper::heap (pkg-config copper-heap, -lcopper_heap)"
+    "allocations are not profiled: link copper::heap (pkg-config copper-heap, -lcopper_heap) or "  \
+    "preload libcopper_heap.so.0"
 #define COPPER_HEAP_TAKEN                                                                          \
     "allocations are not profiled: another library's malloc comes before copper::heap; link it "   \
     "first"

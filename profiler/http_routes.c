@@ -96,7 +96,8 @@ void cu__serve_profile(struct cu__answer *a)
 
 static void fail(struct cu__answer *a, int err)
 {
-    cu__answer_error(a, 500, "failed to collect profile: %s", strerror(-err));
+    cu__answer_error(a, 500, "failed to collect profile: %s",
+                     err == -ENOTSUP ? "there is no copper runtime in this program" : strerror(-err));
 }
 
 /* ?seconds= (or ?ms=, ours) of a list of stacks, in ns: 0 when absent; -1: the error was answered. */

@@ -115,6 +115,16 @@ static bool has_same_types(const struct cu_pprof *a, const struct cu_pprof *b)
     return true;
 }
 
+/* What the process remarks of itself; lines with a # are of one window. */
+static void add_remarks(struct cu_pprof *whole, const struct cu_pprof *p)
+{
+    for (size_t i = 0; i < cu_pprof_ncomments(p); i++) {
+        if (cu_pprof_comment_at(p, i)[0] != '#') {
+            cu_pprof_comment(whole, cu_pprof_comment_at(p, i));
+        }
+    }
+}
+
 static int begin(struct cu__gathered *g, const struct cu_pprof *p)
 {
     int64_t start, duration, period;
@@ -132,6 +142,7 @@ static int begin(struct cu__gathered *g, const struct cu_pprof *p)
     cu_pprof_period_type(p, &period_type, &period_unit);
     cu_pprof_period(g->profile, period_type, period_unit, period);
     g->start_wall_ns = start;
+    add_remarks(g->profile, p);
     return 0;
 }
 

@@ -7,11 +7,15 @@
 #include "events.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define COPPER_HZ_MAX      10000
 #define COPPER_COUNT_MAX   1000000
@@ -77,7 +81,7 @@ static int read_seconds(const char *text, double *out)
     }
     if (end == text || *end != '\0' || !isfinite(value) || value <= 0 ||
         value > COPPER_SECONDS_MAX) {
-        cu__error("-d %s: not a number of seconds", text);
+        cu__error("-d %s: not a number of seconds, or more than a year", text);
         return COPPER_EXIT_FAILED;
     }
     *out = value;
@@ -91,6 +95,33 @@ static int read_event(const char *text, const struct cu__event **out)
         cu__error("-e %s: not something to record; these are: %s", text, cu__event_names());
         return COPPER_EXIT_FAILED;
     }
+    return 0;
+}
+
+/* A folder that is not there, or not to be written to, is found out before anything runs. */
+static int read_output(const char *text, const char **out)
+{
+    const char *slash = strrchr(text, '/');
+    char folder[PATH_MAX] = ".";
+    struct stat st;
+    int error = 0;
+    if (*text == '\0' || (slash && slash[1] == '\0')) {
+        cu__error("-o \"%s\": not the name of a file", text);
+        return COPPER_EXIT_FAILED;
+    }
+    if (slash) {
+        snprintf(folder, sizeof folder, "%.*s", (int)(slash - text) + 1, text);
+    }
+    if (stat(text, &st) == 0 && !S_ISREG(st.st_mode)) {
+        error = S_ISDIR(st.st_mode) ? EISDIR : 0; /* what is no file is written to directly */
+    } else if (!strchr(folder, '%') && faccessat(AT_FDCWD, folder, W_OK | X_OK, AT_EACCESS) != 0) {
+        error = errno;
+    }
+    if (error) {
+        cu__error("-o %s: %s", text, strerror(error));
+        return COPPER_EXIT_FAILED;
+    }
+    *out = text;
     return 0;
 }
 
@@ -119,8 +150,7 @@ static int take_option(int option, struct cu__options *o)
     case 'e':
         return read_event(optarg, &o->event);
     case 'o':
-        o->output = optarg;
-        return 0;
+        return read_output(optarg, &o->output);
     default:
         cu__help(o->verb);
         return COPPER_OPTIONS_DONE;

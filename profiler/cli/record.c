@@ -193,29 +193,61 @@ static bool file_name(const struct recording *r, const char *suffix, char path[P
     return true;
 }
 
+/* The recording, into path. 0 or -errno. */
+static int write_to(const struct recording *r, const char *path)
+{
+    const struct cu__windows *w = &r->windows;
+    struct cu_pprof_file *file;
+    if (!cu__event_is_trace(r->options->event)) {
+        return cu_pprof_write_file(w->gathered.profile, path);
+    }
+    int err = cu_pprof_file_open(path, false, &file);
+    return err ? err : cu_pprof_file_close(file, cu_pprof_file_write(file, w->body, w->nbody));
+}
+
+/* Writes the file; where that fails, one in the folder for temporary files, lest what was recorded
+ * is lost. 0, or the exit status of a failure; path is where it is. */
+static int write_or_keep(const struct recording *r, char path[PATH_MAX])
+{
+    int err = write_to(r, path);
+    if (!err) {
+        return 0;
+    }
+    cu__error("%s: %s", path, strerror(-err));
+    const char *folder = getenv("TMPDIR"), *slash = strrchr(path, '/');
+    char kept[PATH_MAX];
+    int n = snprintf(kept, sizeof kept, "%s/%s", folder && *folder ? folder : "/tmp",
+                     slash ? slash + 1 : path);
+    if (n < (int)sizeof kept && write_to(r, kept) == 0) {
+        cu__error("the recording is in %s instead", kept);
+    }
+    return COPPER_EXIT_FAILED;
+}
+
 static int write_trace(struct recording *r)
 {
     const struct cu__windows *w = &r->windows;
     char path[PATH_MAX], text[32];
-    struct cu_pprof_file *file;
     if (!w->body) {
         return nothing_recorded(r);
     }
-    if (!file_name(r, "trace", path)) {
-        return COPPER_EXIT_FAILED;
-    }
-    int err = cu_pprof_file_open(path, false, &file);
-    if (!err) {
-        err = cu_pprof_file_close(file, cu_pprof_file_write(file, w->body, w->nbody));
-    }
-    if (err) {
-        cu__error("%s: %s", path, strerror(-err));
+    if (!file_name(r, "trace", path) || write_or_keep(r, path)) {
         return COPPER_EXIT_FAILED;
     }
     cu__value_text((int64_t)w->nbody, "bytes", text, sizeof text);
     cu__note("%s: %s %s in %.2f s; see: go tool trace %s", path, text, r->options->event->what,
              (double)w->body_ns / (double)COPPER_NS_PER_SECOND, path);
     return 0;
+}
+
+/* What the process itself remarked, such as what it lacks. */
+static void say_remarks(const struct cu_pprof *p)
+{
+    for (size_t i = 0; i < cu_pprof_ncomments(p); i++) {
+        if (cu_pprof_comment_at(p, i)[0] != '#') {
+            cu__note("%s", cu_pprof_comment_at(p, i));
+        }
+    }
 }
 
 /* Writes the file and says what is in it. 0, or the exit status of a failure. */
@@ -235,13 +267,12 @@ static int write_recording(struct recording *r)
         return COPPER_EXIT_FAILED;
     }
     cu__gather_finish(&w->gathered, w->lost);
-    int err = cu_pprof_write_file(profile, path);
-    if (err) {
-        cu__error("%s: %s", path, strerror(-err));
+    if (write_or_keep(r, path)) {
         return COPPER_EXIT_FAILED;
     }
     if (!r->options->is_quiet) {
         say_what_was_written(profile, r->options->event, path);
+        say_remarks(profile);
         if (w->lost && !r->has_ended) {
             cu__note("%u of %u windows are missing: %s", w->lost, w->lost + w->gathered.windows,
                      w->error);

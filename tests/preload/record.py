@@ -11,10 +11,12 @@ import sys
 import tempfile
 import time
 
-from support import (COPPER, LIMIT, PROGRAMS, Profile, Serving, check, environment, equal, finish,
+from support import (BUILD, COPPER, LIMIT, PROGRAMS, Profile, Serving, check, environment, equal, finish,
                      kill_quietly, run, wait_until)
 
 BUSY = f"{PROGRAMS}/preload.loops"
+PIPELINE = f"{BUILD}/examples/pipeline"
+HEAP = f"{BUILD}/lib/libcopper_heap.so.0"
 
 
 def read(path):
@@ -70,9 +72,12 @@ def statuses(folder):
     result = run([COPPER, "record", "-o", f"{folder}/f", "--", "sh", "-c", "kill -SEGV $$"])
     equal("a signal is 128 + its number", result.returncode, 128 + signal.SIGSEGV)
     result = run([COPPER, "record", "-o", "/no/such/folder/f", "--", BUSY, "busy", "2"])
-    equal("a file that cannot be written: status", result.returncode, 0)
-    check("... and one line", "copper: /no/such/folder/f: No such file" in result.stderr,
-          result.stderr)
+    equal("a file that cannot be written: status, and nothing has run", (result.returncode, result.stdout),
+          (125, ""))
+    equal("... and one line", result.stderr, "copper: -o /no/such/folder/f: No such file or directory\n")
+    for name, why in ((folder, "Is a directory"), ("", "not the name of a file"), (f"{folder}/", "not the name")):
+        result = run([COPPER, "record", "-o", name, "--", "true"])
+        check(f"-o '{name}'", result.returncode == 125 and why in result.stderr, result.stderr)
 
 
 def quiet(folder):
@@ -204,9 +209,39 @@ def through_exec(folder):
     check("through exec: the program it became", names.get("burn", 0) > 0.5 * sum(names.values()) > 0, names)
 
 
+def nothing_lost(folder):
+    """A recording that cannot be written where it was wanted is kept elsewhere."""
+    temporary = f"{folder}/temporary"
+    os.mkdir(temporary)
+    for event, words in (("cpu", [BUSY, "busy", "0.3"]), ("trace", [PIPELINE, "--seconds", "0.5"])):
+        result = run([COPPER, "record", "-e", event, "-o", "/dev/full", "--", *words],
+                     env=environment(TMPDIR=temporary))
+        equal(f"{event}: the program's status", result.returncode, 0)
+        check(f"{event}: why, and where it is", "copper: /dev/full: No space left on device\n" in result.stderr
+              and f"copper: the recording is in {temporary}/full instead\n" in result.stderr, result.stderr)
+        check(f"{event}: is there", os.path.getsize(f"{temporary}/full") > 100)
+        os.remove(f"{temporary}/full")
+
+
+def what_is_missing(folder):
+    """What this program has nothing of is said, not shown as nothing."""
+    heap = ["record", "-e", "heap", "-o", f"{folder}/heap", "--", sys.executable, "-c",
+            "held = [bytes(1000) for _ in range(9000)]"]
+    result = run([COPPER, *heap])
+    check("no wrapper", "copper: allocations are not profiled: link copper::heap" in result.stderr,
+          result.stderr)
+    result = run([COPPER, *heap], env=environment(LD_PRELOAD=HEAP, COPPER_HEAP_RATE="1"))
+    check("a preloaded one", "not profiled" not in result.stderr and
+          read(f"{folder}/heap").total("alloc_space") > 0, result.stderr)
+    for event in ("block", "mutex", "schedule", "hog"):
+        result = run([COPPER, "record", "-e", event, "-o", f"{folder}/x", "--", BUSY, "busy", "0.3"])
+        check(f"{event} without coroutines", "there is no copper runtime in this program" in result.stderr,
+              result.stderr)
+
+
 def main():
     for test in (to_the_end, short_program, statuses, quiet, patterns, killed, from_terminal, attached,
-                 limited, through_exec):
+                 limited, through_exec, nothing_lost, what_is_missing):
         in_folder(test)
     finish()
 
