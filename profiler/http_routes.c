@@ -133,6 +133,7 @@ static void serve_named(struct cu__answer *a, const struct cu__kind *kind)
         .debug = cu__query_int(a->request->query, "debug"),
         .with_threads = cu__query_int(a->request->query, "threads") > 0,
         .is_detailed = cu__query_int(a->request->query, "detail") > 0,
+        .is_total = cu__query_int(a->request->query, "total") > 0,
     };
     int64_t window_ns = delta_ns(a, &options);
     if (window_ns < 0) {

@@ -13,6 +13,7 @@
 #include "waiting.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
 
 static uint64_t threads_count_now(void)
@@ -90,6 +91,20 @@ static int take_delta(const struct cu__kind *kind, const struct cu__named_option
     return 0;
 }
 
+static int take_total(const struct cu__kind *kind, const struct cu__named_options *options,
+                      int64_t window_ns, cu__is_gone_fn *is_gone, void *ctx, struct cu_pprof **out)
+{
+    static atomic_bool is_warm;
+    if (!atomic_exchange(&is_warm, true)) {
+        /* the first profile of a process reads symbols: now, and not when the program wants to exit */
+        struct cu_pprof *unused = NULL;
+        kind->make(options, &unused);
+        cu_pprof_free(unused);
+    }
+    cu__window_opened();
+    return cu__wait(window_ns, is_gone, ctx) ? kind->make(options, out) : -ECANCELED;
+}
+
 int cu__kind_take(const struct cu__kind *kind, const struct cu__named_options *options,
                   int64_t window_ns, cu__is_gone_fn *is_gone, void *ctx, struct cu_pprof **out)
 {
@@ -98,7 +113,8 @@ int cu__kind_take(const struct cu__kind *kind, const struct cu__named_options *o
     }
     int err = kind->window ? kind->window(true) : 0;
     if (!err) {
-        err = take_delta(kind, options, window_ns, is_gone, ctx, out);
+        err = options->is_total ? take_total(kind, options, window_ns, is_gone, ctx, out)
+                                : take_delta(kind, options, window_ns, is_gone, ctx, out);
         if (kind->window) {
             kind->window(false);
         }

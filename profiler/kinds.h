@@ -32,7 +32,7 @@ extern const size_t cu__nkinds;
 const struct cu__kind *cu__kind_find(const char *name);
 
 /* The profile as it is now, or what changed within the next window_ns (0: as it is), in which one
- * that is off counts. -ECANCELED: is_gone (may be NULL) said so. kind has a make. */
+ * that is off counts (is_total: all that there is at its end). -ECANCELED: is_gone (may be NULL) said so. kind has a make. */
 int cu__kind_take(const struct cu__kind *kind, const struct cu__named_options *options,
                   int64_t window_ns, cu__is_gone_fn *is_gone, void *ctx, struct cu_pprof **out);
 

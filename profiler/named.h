@@ -21,6 +21,7 @@ struct cu__named_options {
     int64_t debug;
     bool with_threads; /* goroutine: threads beside coroutines */
     bool is_detailed;  /* goroutine: a sample for each, with labels id and age */
+    bool is_total;     /* at a window's end all that there is, not what changed in it */
 };
 
 typedef int cu__named_make(const struct cu__named_options *options, struct cu_pprof **out);

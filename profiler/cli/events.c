@@ -8,7 +8,7 @@
 #include <string.h>
 
 static const struct cu__event events[] = {
-#define COPPER_EVENT(name, path, type, what) {name, path, type, what},
+#define COPPER_EVENT(name, path, type, is_total, what) {name, path, type, is_total, what},
     COPPER_CLI_EVENTS(COPPER_EVENT)
 #undef COPPER_EVENT
 };

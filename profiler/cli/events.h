@@ -3,8 +3,8 @@
  * Purpose: what `copper record -e` can record: name, path under /debug/pprof/, the sample type that
  * its table shows, and what one of its units is called.
  *
- * Each is asked for in windows (?ms=), whose answers add up: CPU and wall samples, and the differences
- * of cumulative profiles. Traces do not: a trace is one answer, and its type is "".
+ * CPU and wall samples are asked for in windows (?ms=), whose answers add up. Cumulative profiles are
+ * asked for as totals, of which the last one counts. A trace is one answer, and its type is "".
  */
 #ifndef COPPER_CLI_EVENTS_H
 #define COPPER_CLI_EVENTS_H
@@ -12,17 +12,19 @@
 #include <copper/pprof.h>
 
 #define COPPER_CLI_EVENTS(X)                                                                        \
-    X("cpu", "profile", "cpu", "of CPU time")                                                       \
-    X("wall", "wall", "wall", "of wall time over all stacks")                                       \
-    X("heap", "heap", "alloc_space", "allocated")                                                   \
-    X("block", "block", "delay", "of waiting")                                                      \
-    X("mutex", "mutex", "delay", "of waiting for holders")                                          \
-    X("schedule", "schedule", "delay", "from ready to running")                                     \
-    X("hog", "hog", "delay", "of delay caused to others")                                           \
-    X("trace", "trace", "", "of trace")
+    X("cpu", "profile", "cpu", false, "of CPU time")                                                \
+    X("wall", "wall", "wall", false, "of wall time over all stacks")                                \
+    X("heap", "heap", "alloc_space", true, "allocated")                                             \
+    X("block", "block", "delay", true, "of waiting")                                                \
+    X("mutex", "mutex", "delay", true, "of waiting for holders")                                    \
+    X("schedule", "schedule", "delay", true, "from ready to running")                               \
+    X("hog", "hog", "delay", true, "of delay caused to others")                                     \
+    X("trace", "trace", "", false, "of trace")
 
 struct cu__event {
-    const char *name, *path, *type, *what;
+    const char *name, *path, *type;
+    bool is_total;
+    const char *what;
 };
 
 /* By name; NULL: there is none. */

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define COPPER_SAMPLE_LABELS_MAX 64
 
@@ -190,6 +191,47 @@ int cu__gather(struct cu__gathered *g, const struct cu_pprof *window)
     return err;
 }
 
+static int64_t time_of(const struct cu_pprof *p)
+{
+    int64_t start;
+    cu_pprof_times(p, &start, NULL, NULL);
+    return start;
+}
+
+void cu__gather_begin_totals(struct cu__gathered *g, struct cu_pprof *base)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_REALTIME, &t);
+    g->base = base;
+    g->latest_begin_wall_ns = base ? time_of(base) : t.tv_sec * INT64_C(1000000000) + t.tv_nsec;
+}
+
+void cu__gather_total(struct cu__gathered *g, struct cu_pprof *total)
+{
+    bool is_later = !g->latest || time_of(total) >= time_of(g->latest);
+    cu_pprof_free(is_later ? g->latest : total);
+    g->latest = is_later ? total : g->latest;
+}
+
+int cu__gather_end_totals(struct cu__gathered *g)
+{
+    int err = 0;
+    int64_t end = g->latest ? time_of(g->latest) : 0; /* a merge takes the earlier time */
+    if (g->latest && g->base) {
+        cu_pprof_scale(g->base, -1);
+        err = cu_pprof_merge(g->latest, g->base);
+        cu_pprof_drop_zero(g->latest);
+    }
+    if (g->latest && !err) {
+        cu_pprof_time(g->latest, g->latest_begin_wall_ns, end - g->latest_begin_wall_ns);
+        err = cu__gather(g, g->latest);
+    }
+    cu_pprof_free(g->base);
+    cu_pprof_free(g->latest);
+    g->base = g->latest = NULL;
+    return err;
+}
+
 void cu__gather_finish(struct cu__gathered *g, unsigned lost)
 {
     char line[256];
@@ -206,5 +248,7 @@ void cu__gather_finish(struct cu__gathered *g, unsigned lost)
 void cu__gather_free(struct cu__gathered *g)
 {
     cu_pprof_free(g->profile);
+    cu_pprof_free(g->base);
+    cu_pprof_free(g->latest);
     *g = (struct cu__gathered){0};
 }

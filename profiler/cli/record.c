@@ -38,6 +38,7 @@ struct recording {
     bool is_over;       /* no more windows are wanted */
     int status;         /* exit status, ours in the end */
     int signals;        /* signalfd */
+    struct cu_pprof *base; /* of totals, before the recording; NULL: nothing */
     int64_t drain_until_ns;
 };
 
@@ -76,8 +77,10 @@ static void take_signal(struct recording *r, const struct signalfd_siginfo *s)
     }
     bool is_from_terminal = s->ssi_code == SI_KERNEL;
     if (!r->is_child) {
-        /* the process recorded goes on; a trace is answered with what there is */
-        wind_up(r, cu__event_is_trace(r->options->event) ? COPPER_DRAIN_NS : 0);
+        /* the process recorded goes on; a trace or a total is answered with what there is */
+        bool is_answered = cu__event_is_trace(r->options->event) ||
+                           (!r->is_over && cu__windows_ask_now(&r->windows));
+        wind_up(r, is_answered ? COPPER_DRAIN_NS : 0);
     } else if (!is_from_terminal && !r->has_ended) {
         kill(r->pid, (int)s->ssi_signo);
     }
@@ -255,10 +258,14 @@ static int write_recording(struct recording *r)
 {
     struct cu__windows *w = &r->windows;
     char path[PATH_MAX], suffix[32];
-    struct cu_pprof *profile = w->gathered.profile;
     if (cu__event_is_trace(r->options->event)) {
         return write_trace(r);
     }
+    if (cu__gather_end_totals(&w->gathered) != 0) {
+        cu__error("out of memory");
+        return COPPER_EXIT_FAILED;
+    }
+    struct cu_pprof *profile = w->gathered.profile;
     if (!profile) {
         return nothing_recorded(r);
     }
@@ -296,6 +303,8 @@ static int record(struct recording *r)
                                                                                  : COPPER_TRACE_SECONDS_MAX;
         cu__windows_begin_whole(&r->windows, r->pid, o->event->path,
                                 (int64_t)(seconds * (double)COPPER_NS_PER_SECOND));
+    } else if (o->event->is_total) {
+        cu__windows_begin_totals(&r->windows, r->pid, o->event->path, r->base);
     } else {
         cu__windows_begin(&r->windows, r->pid, o->event->path, o->hz);
     }
@@ -351,12 +360,34 @@ static int record_program(struct recording *r)
     return r->status;
 }
 
+/* What the process has counted before. 0, or the exit status after saying what is wrong. */
+static int take_base(struct recording *r, const struct cu__target *target)
+{
+    struct cu__fetch f;
+    const char *body;
+    size_t n;
+    char path[64], error[COPPER_CLI_ERROR_MAX];
+    snprintf(path, sizeof path, "/debug/pprof/%s", r->options->event->path);
+    int err = cu__fetch_now(&f, target->address, path, &body, &n, error);
+    err = err ? err : cu_pprof_read(body, n, &r->base, error, sizeof error);
+    cu__fetch_end(&f);
+    if (err) {
+        cu__error("%s[%d]: %s", target->name, (int)target->pid, error);
+        return COPPER_EXIT_FAILED;
+    }
+    return 0;
+}
+
 static int record_target(struct recording *r, const struct cu__target *target)
 {
     sigset_t old;
-    r->signals = block_signals(&old);
     r->pid = target->pid;
     set_name(r, target->name);
+    int status = r->options->event->is_total ? take_base(r, target) : 0;
+    if (status) {
+        return status;
+    }
+    r->signals = block_signals(&old);
     return record(r);
 }
 

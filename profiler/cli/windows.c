@@ -35,6 +35,14 @@ void cu__windows_begin(struct cu__windows *w, pid_t pid, const char *path, int h
     };
 }
 
+void cu__windows_begin_totals(struct cu__windows *w, pid_t pid, const char *path,
+                              struct cu_pprof *base)
+{
+    cu__windows_begin(w, pid, path, 0);
+    w->is_total = true;
+    cu__gather_begin_totals(&w->gathered, base);
+}
+
 void cu__windows_begin_whole(struct cu__windows *w, pid_t pid, const char *path, int64_t whole_ns)
 {
     cu__windows_begin(w, pid, path, 0);
@@ -67,6 +75,11 @@ static void merge(struct cu__windows *w, const char *body, size_t n)
     char error[COPPER_CLI_ERROR_MAX];
     if (cu_pprof_read(body, n, &p, error, sizeof error) != 0) {
         lose(w, error);
+        return;
+    }
+    if (w->is_total) {
+        cu__gather_total(&w->gathered, p);
+        w->lost = 0; /* this one holds what those would have held */
         return;
     }
     int err = cu__gather(&w->gathered, p);
@@ -148,8 +161,9 @@ static void open_window(struct cu__windows *w, struct cu__window *each, int64_t 
         return;
     }
     char path[128];
-    int n = snprintf(path, sizeof path, "/debug/pprof/%s?ms=%lld", w->path,
-                     (long long)(length / COPPER_NS_PER_MS));
+    int64_t asked = w->is_total && 2 * length < w->limit_ns - now ? 2 * length : length;
+    int n = snprintf(path, sizeof path, "/debug/pprof/%s?ms=%lld%s", w->path,
+                     (long long)(asked / COPPER_NS_PER_MS), w->is_total ? "&total=1" : "");
     if (w->hz) {
         snprintf(path + n, sizeof path - (size_t)n, "&hz=%d", w->hz);
     }
@@ -182,16 +196,33 @@ static struct cu__window *free_window(struct cu__windows *w)
     return NULL;
 }
 
+/* Finds where the process serves; another address than before is that of another program, whose
+ * totals begin at nothing. */
+static void find_target(struct cu__windows *w)
+{
+    struct cu__target before = w->target;
+    w->is_serving = cu__target_by_pid(w->pid, &w->target);
+    if (!w->is_serving) {
+        look_later(w);
+        return;
+    }
+    if (w->is_total && w->was_served && strcmp(before.address, w->target.address) != 0) {
+        if (cu__gather_end_totals(&w->gathered) != 0) {
+            lose(w, "out of memory");
+        }
+        cu__gather_begin_totals(&w->gathered, NULL);
+    }
+    w->was_served = true;
+}
+
 /* Looks for the process's address, or opens the window that is due. */
 static void go_on(struct cu__windows *w, int64_t now)
 {
     if (!w->is_serving) {
-        w->is_serving = cu__target_by_pid(w->pid, &w->target);
+        find_target(w);
         if (!w->is_serving) {
-            look_later(w);
             return;
         }
-        w->was_served = true;
     }
     struct cu__window *each = free_window(w);
     if (each && w->whole_ns) {
@@ -222,6 +253,29 @@ int64_t cu__windows_step(struct cu__windows *w)
     return wait_ns < COPPER_NS_PER_SECOND ? wait_ns : COPPER_NS_PER_SECOND;
 }
 
+static void close_windows(struct cu__windows *w)
+{
+    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
+        if (w->window[i].is_open) {
+            cu__fetch_end(&w->window[i].fetch);
+            w->window[i].is_open = false;
+        }
+    }
+}
+
+bool cu__windows_ask_now(struct cu__windows *w)
+{
+    char path[128];
+    if (!w->is_total || !w->is_serving) {
+        return false;
+    }
+    close_windows(w);
+    snprintf(path, sizeof path, "/debug/pprof/%s", w->path);
+    cu__fetch_begin(&w->window[0].fetch, w->target.address, path);
+    w->window[0].is_open = true;
+    return true;
+}
+
 void cu__windows_stop(struct cu__windows *w)
 {
     w->is_stopping = true;
@@ -249,10 +303,5 @@ void cu__windows_end(struct cu__windows *w)
 {
     free(w->body);
     w->body = NULL;
-    for (int i = 0; i < COPPER_WINDOWS_MAX; i++) {
-        if (w->window[i].is_open) {
-            cu__fetch_end(&w->window[i].fetch);
-            w->window[i].is_open = false;
-        }
-    }
+    close_windows(w);
 }

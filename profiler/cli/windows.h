@@ -9,6 +9,11 @@
  * the window under way early (profiler/finish.h); one that is killed takes it along, so windows are
  * short: the first ones a fraction of a second, then one second.
  *
+ * Of what the process counts since its start (heap, block, ...) a window's answer is all of it at its
+ * end, and the last answer holds all that came before: none is missed if one is lost, and windows may
+ * overlap. They do, by half, so that the profile is never off in between: a wait counts only while it
+ * is on from beginning to end.
+ *
  * Where answers do not add up (traces) there is one window for all of the time, whose answer is kept
  * as it came, of a process that was killed as far as it came.
  *
@@ -36,6 +41,7 @@ struct cu__windows {
     pid_t pid;
     const char *path; /* under /debug/pprof/ */
     int hz;           /* 0: not asked for */
+    bool is_total;    /* answers are totals */
     struct cu__target target; /* valid when is_serving */
     bool is_serving;
     bool was_served;  /* ever */
@@ -57,6 +63,9 @@ struct cu__windows {
 int64_t cu__now_ns(void);
 
 void cu__windows_begin(struct cu__windows *w, pid_t pid, const char *path, int hz);
+/* ... whose answers are totals, of which base (NULL: nothing) does not count; it is taken over. */
+void cu__windows_begin_totals(struct cu__windows *w, pid_t pid, const char *path,
+                              struct cu_pprof *base);
 /* ... and no windows but one. */
 void cu__windows_begin_whole(struct cu__windows *w, pid_t pid, const char *path, int64_t whole_ns);
 /* Fills one pollfd for each window under way; how many. */
@@ -64,6 +73,9 @@ nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WI
 /* Does what is due: reads answers, merges them, opens windows. When to call again, in ns from now
  * (unless a descriptor is ready before). */
 int64_t cu__windows_step(struct cu__windows *w);
+/* Of totals: leaves the windows under way, and asks for what there is now. False: there is nothing to
+ * ask for, or nobody. */
+bool cu__windows_ask_now(struct cu__windows *w);
 /* No more windows; those under way are finished by further steps (one that is the whole: now). */
 void cu__windows_stop(struct cu__windows *w);
 bool cu__windows_are_done(const struct cu__windows *w);

@@ -15,6 +15,7 @@ from support import (BUILD, COPPER, LIMIT, PROGRAMS, Profile, Serving, check, en
                      kill_quietly, run, wait_until)
 
 BUSY = f"{PROGRAMS}/preload.loops"
+KNOWN = f"{PROGRAMS}/preload.known"
 PIPELINE = f"{BUILD}/examples/pipeline"
 HEAP = f"{BUILD}/lib/libcopper_heap.so.0"
 
@@ -223,16 +224,41 @@ def nothing_lost(folder):
         os.remove(f"{temporary}/full")
 
 
+def total_of(heap):
+    return Profile(heap).total("alloc_space", "allocate_pieces")
+
+
+def totals(folder):
+    """Waits longer than a window and whatever is counted since the start: all of it, and once."""
+    result = run([COPPER, "record", "-e", "block", "-o", f"{folder}/block", "--", KNOWN, "2.5"])
+    waited = float(re.search(r"waited=([0-9.]+)", result.stdout).group(1))
+    got = read(f"{folder}/block").total("delay", "wait_once") / 1e9
+    check("block: long waits", abs(got - waited) < 0.02 * waited, got, waited)
+    result = run([COPPER, "record", "-e", "heap", "-o", f"{folder}/heap", "--", KNOWN, "0.3"],
+                 env=environment(LD_PRELOAD=HEAP, COPPER_HEAP_RATE="1"))
+    equal("heap: each allocation once, in a program that ends soon",
+          read(f"{folder}/heap").total("alloc_space", "allocate_pieces"), 4 << 20)
+    with Serving(KNOWN, "60", env=environment(LD_PRELOAD=HEAP, COPPER_HEAP_RATE="1")) as program:
+        check("attached: allocated before", wait_until(lambda: total_of(program.fetch("heap")) == 4 << 20))
+        command = [COPPER, "record", "-e", "heap", "-o", f"{folder}/later"]
+        limited = run([*command, "-d", "0.5", str(program.pid)])
+        equal("attached: status", limited.returncode, 0)
+        equal("attached: what was before is not in it",
+              read(f"{folder}/later").total("alloc_space", "allocate_pieces"), 0)
+        os.remove(f"{folder}/later")
+        stopped = subprocess.Popen([*command, str(program.pid)], stderr=subprocess.PIPE, env=environment())
+        time.sleep(3)
+        stopped.send_signal(signal.SIGINT)
+        stopped.communicate(timeout=LIMIT)
+        equal("Ctrl-C: the same", (stopped.returncode, read(f"{folder}/later").total("alloc_space", "allocate_pieces")),
+              (0, 0))
+
+
 def what_is_missing(folder):
     """What this program has nothing of is said, not shown as nothing."""
-    heap = ["record", "-e", "heap", "-o", f"{folder}/heap", "--", sys.executable, "-c",
-            "held = [bytes(1000) for _ in range(9000)]"]
-    result = run([COPPER, *heap])
+    result = run([COPPER, "record", "-e", "heap", "-o", f"{folder}/heap", "--", KNOWN, "0.3"])
     check("no wrapper", "copper: allocations are not profiled: link copper::heap" in result.stderr,
           result.stderr)
-    result = run([COPPER, *heap], env=environment(LD_PRELOAD=HEAP, COPPER_HEAP_RATE="1"))
-    check("a preloaded one", "not profiled" not in result.stderr and
-          read(f"{folder}/heap").total("alloc_space") > 0, result.stderr)
     for event in ("block", "mutex", "schedule", "hog"):
         result = run([COPPER, "record", "-e", event, "-o", f"{folder}/x", "--", BUSY, "busy", "0.3"])
         check(f"{event} without coroutines", "there is no copper runtime in this program" in result.stderr,
@@ -241,7 +267,8 @@ def what_is_missing(folder):
 
 def main():
     for test in (to_the_end, short_program, statuses, quiet, patterns, killed, from_terminal, attached,
-                 limited, through_exec, nothing_lost, what_is_missing):
+                 limited, through_exec, nothing_lost, totals,
+                 what_is_missing):
         in_folder(test)
     finish()
 

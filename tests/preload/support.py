@@ -229,9 +229,10 @@ class Profile:
             stack = [strings[functions[f]] for i in ids for f in locations[i]]
             self.samples.append((stack, values))
 
-    def total(self, kind="cpu"):
+    def total(self, kind="cpu", through=None):
+        """Of all samples, or of those with a function on their stack."""
         index = [t for t, _ in self.types].index(kind)
-        return sum(values[index] for _, values in self.samples)
+        return sum(values[index] for stack, values in self.samples if not through or through in stack)
 
     def flat(self, kind="cpu"):
         index = [t for t, _ in self.types].index(kind)
