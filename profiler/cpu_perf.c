@@ -164,6 +164,7 @@ static void consider(struct cu__slot *slot, uint64_t period_ns)
         slot->perf_skips--;
     } else if (is_same && cu__thread_blocks_signal(tid, COPPER_PERF_SIGNAL)) {
         slot->perf_skips = COPPER_PERF_SKIPS;
+        atomic_store_explicit(&few, "they block SIGURG", memory_order_relaxed);
     } else if (is_same) {
         give(slot, tid, period_ns, used_ns);
     }

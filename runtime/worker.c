@@ -5,8 +5,9 @@
  * end.
  *
  * Signals: a worker blocks everything that the program might have meant for its own threads. Left
- * open are SIGPROF, by which profilers sample what workers run, and the synchronous ones, which
- * belong to the instruction that raised them.
+ * open are those by which profilers sample what workers run (SIGPROF, SIGVTALRM where the program has
+ * that for itself, SIGURG of perf events), and the synchronous ones, which belong to the instruction
+ * that raised them.
  *
  * fork: the child has one thread and none of the coroutines. Everything here starts afresh with its
  * next coroutine.
@@ -186,8 +187,8 @@ static int worker_attributes(pthread_attr_t *attr)
 {
     sigset_t mask;
     sigfillset(&mask);
-    static const int left_open[] = {SIGPROF, SIGSEGV, SIGBUS, SIGFPE,
-                                    SIGILL,  SIGTRAP, SIGSYS, SIGABRT};
+    static const int left_open[] = {SIGPROF, SIGVTALRM, SIGURG,  SIGSEGV, SIGBUS,
+                                    SIGFPE,  SIGILL,    SIGTRAP, SIGSYS,  SIGABRT};
     for (size_t i = 0; i < ARRAY_LEN(left_open); i++) {
         sigdelset(&mask, left_open[i]);
     }

@@ -510,6 +510,7 @@ static int run_masks(void *unused)
     check(sigismember(&mask, SIGUSR1) && sigismember(&mask, SIGTERM) &&
           sigismember(&mask, SIGALRM));
     check(!sigismember(&mask, SIGPROF) && !sigismember(&mask, SIGSEGV));
+    check(!sigismember(&mask, SIGVTALRM) && !sigismember(&mask, SIGURG));
     char name[16];
     pthread_getname_np(pthread_self(), name, sizeof(name));
     check(strncmp(name, "copper-", 7) == 0);

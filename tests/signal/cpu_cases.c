@@ -514,6 +514,21 @@ static void perf_signal_taken(void)
     cu_pprof_free(p);
 }
 
+/* So it does where threads block it. */
+static void perf_signal_blocked(void)
+{
+    sigset_t urgent;
+    sigemptyset(&urgent);
+    sigaddset(&urgent, SIGURG);
+    pthread_sigmask(SIG_BLOCK, &urgent, NULL);
+    pthread_t burner = start(burn_until_over, NULL);
+    struct cu_pprof *p = profile_with_samples(1, 1000);
+    is_over = true;
+    pthread_join(burner, NULL);
+    CHECK(!is_by_perf(p) && has_comment(p, "all threads by timers"));
+    cu_pprof_free(p);
+}
+
 /* One that takes it in the middle gets none of our signals for long. */
 static void perf_signal_taken_late(void)
 {
@@ -619,6 +634,7 @@ static const struct {
     {"perf_descriptors", perf_descriptors_none},
     {"perf_closed_from", perf_closed_from},
     {"perf_signal_taken", perf_signal_taken},
+    {"perf_signal_blocked", perf_signal_blocked},
     {"perf_signal_taken_late", perf_signal_taken_late},
     {"perf_exec", perf_exec},
     {"idle", idle},

@@ -20,8 +20,8 @@
  * as a plain thread would; if its function returns there, the child ends as by exit(0), or, for the
  * function of a cu_run, with the value returned.
  *
- * The threads that run coroutines block all signals but SIGPROF and those that an instruction
- * raises. fork() in a coroutine gives the child the mask of the thread that started the runtime;
+ * The threads that run coroutines block all signals but those by which profilers sample (SIGPROF,
+ * SIGVTALRM, SIGURG) and those that an instruction raises. fork() in a coroutine gives the child the mask of the thread that started the runtime;
  * with posix_spawn() and what is built on it (system, popen) set the child's mask yourself.
  */
 #ifndef COPPER_GO_H
