@@ -22,7 +22,7 @@
 #include "budget.h"
 #include "cpu_int.h"
 #include "timed_cond.h"
-#include "trace_writer.h"
+#include "trace_samples.h"
 
 #include <copper/profiler.h>
 #include <errno.h>

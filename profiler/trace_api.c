@@ -7,7 +7,7 @@
 #include "trace_file.h"
 #include "trace_record.h"
 #include "trace_wire.h"
-#include "trace_writer.h"
+#include "trace_clients.h"
 
 #include <copper/pprof.h>
 #include <copper/trace.h>

@@ -12,7 +12,7 @@
 #include "routes.h"
 #include "trace_perfetto.h"
 #include "trace_wire.h"
-#include "trace_writer.h"
+#include "trace_clients.h"
 
 #include <copper/go.h>
 #include <errno.h>

@@ -11,7 +11,7 @@
 #ifndef COPPER_TRACE_JSON_H
 #define COPPER_TRACE_JSON_H
 
-#include "trace_writer.h"
+#include "trace_clients.h"
 
 #include <stdbool.h>
 #include <stddef.h>

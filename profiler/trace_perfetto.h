@@ -15,7 +15,7 @@
 #ifndef COPPER_TRACE_PERFETTO_H
 #define COPPER_TRACE_PERFETTO_H
 
-#include "trace_writer.h"
+#include "trace_clients.h"
 
 struct cu__perfetto;
 
