@@ -14,6 +14,8 @@ import statistics
 import subprocess
 import tempfile
 
+PAIRS = 20_000_000
+FEW_PAIRS = 200_000  # for a profiler that takes some microseconds for each
 LIBS = "/usr/lib/x86_64-linux-gnu/"
 JEMALLOC, TCMALLOC = LIBS + "libjemalloc.so.2", LIBS + "libtcmalloc.so.4"
 
@@ -21,22 +23,22 @@ JEMALLOC, TCMALLOC = LIBS + "libjemalloc.so.2", LIBS + "libtcmalloc.so.4"
 def ways(build, scratch):
     ours = f"{build}/lib/libcopper_heap.so"
     sampling = {"MALLOC_CONF": "prof:true,prof_active:true,lg_prof_sample:19"}
-    return [  # name, (libraries, environment) without and with
-        ("copper, glibc, 512 KiB", ([], {}), ([ours], {})),
-        ("copper, glibc, switched off", ([], {}), ([ours], {"COPPER_HEAP_RATE": "0"})),
-        ("copper, jemalloc, 512 KiB", ([JEMALLOC], {}), ([ours, JEMALLOC], {})),
-        ("copper, tcmalloc, 512 KiB", ([TCMALLOC], {}), ([ours, TCMALLOC], {})),
-        ("jemalloc prof, 512 KiB", ([JEMALLOC], {}), ([JEMALLOC], sampling)),
-        ("gperftools heap profiler", ([TCMALLOC], {}),
+    return [  # name, pairs, (libraries, environment) without and with
+        ("copper, glibc, 512 KiB", PAIRS, ([], {}), ([ours], {})),
+        ("copper, glibc, switched off", PAIRS, ([], {}), ([ours], {"COPPER_HEAP_RATE": "0"})),
+        ("copper, jemalloc, 512 KiB", PAIRS, ([JEMALLOC], {}), ([ours, JEMALLOC], {})),
+        ("copper, tcmalloc, 512 KiB", PAIRS, ([TCMALLOC], {}), ([ours, TCMALLOC], {})),
+        ("jemalloc prof, 512 KiB", PAIRS, ([JEMALLOC], {}), ([JEMALLOC], sampling)),
+        ("gperftools heap profiler", FEW_PAIRS, ([TCMALLOC], {}),
          ([TCMALLOC], {"HEAPPROFILE": scratch + "/heap"})),
     ]
 
 
-def run(build, way):
+def run(build, pairs, way):
     libraries, extra = way
     env = {**os.environ, "LD_PRELOAD": ":".join(libraries), **extra}
-    out = subprocess.run([f"{build}/bench/bench_heap_overhead"], env=env, check=True, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    out = subprocess.run([f"{build}/bench/bench_heap_overhead", str(pairs)], env=env, check=True,
+                         text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
     return {name: float(value) for name, value, _ in (line.split("\t") for line in out.split("\n")
                                                       if line)}
 
@@ -49,11 +51,12 @@ def main():
     build = os.path.abspath(options.build)
     with tempfile.TemporaryDirectory() as scratch:
         print(f"{'':30} {'pair':20} {'without':>9} {'with':>9} {'added ns':>9} {'ratio':>6}")
-        for name, without, with_ in ways(build, scratch):
+        for name, pairs, without, with_ in ways(build, scratch):
             if not all(os.path.exists(library) for library in without[0] + with_[0]):
                 print(f"{name:30} not installed")
                 continue
-            runs = [(run(build, without), run(build, with_)) for _ in range(options.rounds)]
+            runs = [(run(build, pairs, without), run(build, pairs, with_))
+                    for _ in range(options.rounds)]
             for pair in runs[0][0]:
                 a = statistics.median(r[0][pair] for r in runs)
                 b = statistics.median(r[1][pair] for r in runs)
