@@ -42,7 +42,8 @@ static void settle(struct hold *hold, const struct cu__delay_stack *stack)
 {
     struct cu__delay_key key = {.kind = COPPER_DELAY_HOG,
                                 .is_cut = stack->is_cut,
-                                .entry = atomic_load(&hold->entry_function)};
+                                .entry = atomic_load(&hold->entry_function),
+                                .labels = stack->labels};
     int64_t delay_ns = atomic_exchange(&hold->delay_ns, 0);
     atomic_store(&hold->entry,
                  cu__delay_add(&key, stack->frames, stack->n, COPPER_DELAY_ONE, delay_ns));

@@ -182,6 +182,13 @@ static void count_walk(struct cu__delay_key *key, struct cu_walk *w, int64_t cou
     }
 }
 
+static const struct cu_labels *labels_here(void)
+{
+    struct cu_here here = {.kind = COPPER_HERE_THREAD};
+    cu_inspect_here(&here);
+    return here.labels;
+}
+
 static __attribute__((noinline)) void count_here(struct cu__delay_key *key, int64_t count,
                                                  int64_t delay_ns)
 {
@@ -191,6 +198,7 @@ static __attribute__((noinline)) void count_here(struct cu__delay_key *key, int6
     cu__regs_here((uint64_t *)&w.regs);
     w.lo = w.regs.sp;
     w.hi = cu__stack_end_here(w.lo);
+    key->labels = labels_here();
     count_walk(key, &w, count, delay_ns);
     cu__cost_add(COPPER_COST_DELAY, cu__now_ns() - began);
 }
@@ -204,6 +212,7 @@ static __attribute__((noinline)) void walk_here(struct cu__delay_stack *out)
     cu_stack_walk_sig(&w);
     out->n = w.n;
     out->is_cut = w.end != COPPER_WALK_ROOT;
+    out->labels = labels_here();
 }
 
 /* Counts the stack of who is about to run; of one that is new, the function it begins with. */
@@ -213,6 +222,7 @@ static void count_resumed(struct cu__delay_key *key, const struct cu_resume *res
     int64_t began = cu__now_ns();
     cu_frame frames[COPPER_DELAY_DEPTH];
     key->entry = (uint64_t)(uintptr_t)resume->entry;
+    key->labels = resume->labels;
     if (resume->regs.pc == 0) {
         frames[0] = key->entry;
         cu__delay_add(key, frames, 1, count, delay_ns);

@@ -61,6 +61,7 @@ struct cu__delay_stack {
     cu_frame frames[COPPER_DELAY_DEPTH];
     unsigned n;
     bool is_cut;
+    const struct cu_labels *labels;
 };
 typedef void cu__delay_walk_here(struct cu__delay_stack *out);
 

@@ -13,14 +13,22 @@
 #include "runtime_weak.h"
 #include "shared_symbolizer.h"
 
+#include <copper/label.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #pragma weak cu_ready_cause_text
+#pragma weak cu_labels_count
+#pragma weak cu_labels_key
+#pragma weak cu_labels_value
 
-#define OWN_FRAMES_MAX 8u
+#define OWN_FRAMES_MAX    8u
+#define DELAY_LABELS_MAX  (2 + COPPER_LABELS_MAX) /* ours and those of the coroutine or thread */
+#define DELAY_LABELS_TEXT 4096
+/* of the text, kept free for what stands between keys and values */
+#define DELAY_LABELS_BETWEEN (4 * DELAY_LABELS_MAX)
 
 static const char *const first_type[COPPER_DELAY_KINDS] = {"contentions", "contentions", "delays",
                                                            "hogs"};
@@ -76,8 +84,8 @@ static const char *waker_text(struct cu_symbolizer *symbols, uint64_t waker)
     return s.lines[s.nlines - 1].function;
 }
 
-static size_t labels_of(const struct making *t, const struct cu__delay_entry *entry,
-                        struct cu_pprof_label labels[2])
+static size_t own_labels(const struct making *t, const struct cu__delay_entry *entry,
+                         struct cu_pprof_label labels[2])
 {
     if (entry->key.kind == COPPER_DELAY_BLOCK && entry->key.why != COPPER_WAIT_NONE) {
         labels[0] = (struct cu_pprof_label){
@@ -94,6 +102,31 @@ static size_t labels_of(const struct making *t, const struct cu__delay_entry *en
     return 0;
 }
 
+static bool has_key(const struct cu_pprof_label *labels, size_t n, const char *key)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (strcmp(labels[i].key, key) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Ours win over the program's of the same key. */
+static size_t labels_of(const struct making *t, const struct cu__delay_entry *entry,
+                        struct cu_pprof_label labels[DELAY_LABELS_MAX])
+{
+    const struct cu_labels *set = entry->key.labels;
+    size_t own = own_labels(t, entry, labels), n = own;
+    for (size_t i = 0; set && cu_labels_count && i < cu_labels_count(set); i++) {
+        const char *key = cu_labels_key(set, i);
+        if (!has_key(labels, own, key)) {
+            labels[n++] = (struct cu_pprof_label){.key = key, .str = cu_labels_value(set, i)};
+        }
+    }
+    return n;
+}
+
 /* Rounded: a stack that counted at all shows. */
 static int64_t whole_count(const struct cu__delay_entry *entry)
 {
@@ -104,7 +137,7 @@ static int64_t whole_count(const struct cu__delay_entry *entry)
 static void add_sample(const struct cu__delay_entry *entry, const cu_frame *raw, void *arg)
 {
     struct making *t = arg;
-    struct cu_pprof_label labels[2];
+    struct cu_pprof_label labels[DELAY_LABELS_MAX];
     cu_frame frames[COPPER_DELAY_DEPTH + 1];
     unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
     size_t nlabels = labels_of(t, entry, labels);
@@ -172,16 +205,18 @@ static int make(enum cu__delay_kind kind, struct cu_pprof **out)
 static void add_text(const struct cu__delay_entry *entry, const cu_frame *raw, void *arg)
 {
     struct making *t = arg;
-    struct cu_pprof_label labels[2];
+    struct cu_pprof_label labels[DELAY_LABELS_MAX];
     cu_frame frames[COPPER_DELAY_DEPTH + 1];
-    char lead[64], text[512] = "";
+    char lead[64], text[DELAY_LABELS_TEXT] = "";
     unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
     size_t nlabels = labels_of(t, entry, labels);
     for (size_t i = 0; i < nlabels; i++) {
-        size_t at = strlen(text);
-        snprintf(text + at, sizeof(text) - at, "%s\"%s\":\"%.200s\"%s", i ? ", " : "{",
-                 labels[i].key, labels[i].str, i + 1 == nlabels ? "}" : "");
+        strcat(text, i ? ", " : "{");
+        cu__append_quoted(text, sizeof(text) - DELAY_LABELS_BETWEEN, labels[i].key);
+        strcat(text, ":");
+        cu__append_quoted(text, sizeof(text) - DELAY_LABELS_BETWEEN, labels[i].str);
     }
+    strcat(text, nlabels ? "}" : "");
     snprintf(lead, sizeof(lead), "%" PRId64 " %" PRId64,
              atomic_load_explicit(&entry->delay_ns, memory_order_relaxed), whole_count(entry));
     cu__text_record(t->a, t->symbols,

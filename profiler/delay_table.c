@@ -57,6 +57,7 @@ static uint64_t hash_of(const struct cu__delay_key *key, const cu_frame *frames,
 {
     uint64_t facts = (uint64_t)key->kind << 24 | (uint64_t)key->why << 16 | key->is_cut;
     uint64_t hash = mix(mix(mix(n, facts), key->waker), key->entry);
+    hash = mix(hash, (uint64_t)(uintptr_t)key->labels);
     for (unsigned i = 0; i < n; i++) {
         hash = mix(hash, frames[i]);
     }

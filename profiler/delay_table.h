@@ -25,6 +25,8 @@
 #define COPPER_DELAY_DEPTH   128u /* frames of one stack, as Go has */
 #define COPPER_DELAY_ONE     256  /* counts are kept in parts of one, for weights below two */
 
+struct cu_labels;
+
 enum cu__delay_kind {
     COPPER_DELAY_BLOCK,
     COPPER_DELAY_MUTEX,
@@ -39,6 +41,7 @@ struct cu__delay_key {
     bool is_cut;    /* the stack does not reach the outermost frame */
     uint64_t waker; /* schedule: see delay_hooks.h */
     uint64_t entry; /* the function that the coroutine was spawned with; 0: none or unknown */
+    const struct cu_labels *labels; /* of the one whose stack it is; NULL: none */
 };
 
 struct cu__delay_entry {

@@ -22,31 +22,6 @@
 /* ---- debug=1 -----------------------------------------------------------------------------------
  */
 
-/* Appends value with Go's quoting. Always leaves out terminated. */
-static void append_quoted(char *out, size_t cap, const char *value)
-{
-    size_t n = strlen(out);
-    if (n + 3 > cap) {
-        return;
-    }
-    out[n++] = '"';
-    for (const unsigned char *s = (const unsigned char *)value; *s && n + 6 < cap; s++) {
-        if (*s == '"' || *s == '\\') {
-            out[n++] = '\\';
-            out[n++] = (char)*s;
-        } else if (*s == '\n') {
-            out[n++] = '\\';
-            out[n++] = 'n';
-        } else if (*s < 0x20 || *s == 0x7f) {
-            n += (size_t)snprintf(out + n, cap - n, "\\x%02x", *s);
-        } else {
-            out[n++] = (char)*s;
-        }
-    }
-    out[n++] = '"';
-    out[n] = '\0';
-}
-
 static void append(char *out, size_t cap, const char *text)
 {
     size_t n = strlen(out);
@@ -62,9 +37,9 @@ static void format_labels(const struct cu__group_labels *labels, char *out, size
     append(out, cap, "{");
     for (unsigned i = 0; i < labels->n; i++) {
         append(out, cap, i ? ", " : "");
-        append_quoted(out, cap, labels->at[i].key);
+        cu__append_quoted(out, cap, labels->at[i].key);
         append(out, cap, ":");
-        append_quoted(out, cap, labels->at[i].value);
+        cu__append_quoted(out, cap, labels->at[i].value);
     }
     append(out, cap, "}");
 }
@@ -174,7 +149,7 @@ static void append_word(char *out, size_t cap, const char *word)
     if (is_plain) {
         append(out, cap, word);
     } else {
-        append_quoted(out, cap, word);
+        cu__append_quoted(out, cap, word);
     }
 }
 

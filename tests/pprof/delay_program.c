@@ -9,6 +9,7 @@
 
 #include <copper/chan.h>
 #include <copper/go.h>
+#include <copper/label.h>
 #include <copper/profiler.h>
 #include <copper/sync.h>
 #include <copper/time.h>
@@ -39,6 +40,8 @@ __attribute__((noinline)) static void wait_for_number(void)
 static void receiver(void *arg)
 {
     (void)arg;
+    cu_label_set("stage", "receives\"all\"");
+    cu_label_set("reason", "its own"); /* which ours wins over */
     for (int i = 0; i < WAITS; i++) {
         wait_for_number();
     }
@@ -117,6 +120,7 @@ __attribute__((noinline)) static void release_late(void)
 
 static void contend(void)
 {
+    COPPER_LABEL_SCOPE("stage", "contends");
     for (int i = 0; i < WAITS; i++) {
         unlock_late();
         cu_recv(done, NULL);
@@ -135,6 +139,7 @@ static void delayed(void *arg)
 
 __attribute__((noinline)) static void hog_the_p(void)
 {
+    COPPER_LABEL_SCOPE("stage", "hogs");
     for (int i = 0; i < DELAYED; i++) {
         spawned_ns[i] = cu_now();
         cu_go(delayed, &spawned_ns[i]);

@@ -50,6 +50,15 @@ with Server(program("delay_program")) as server, Pprof() as pprof:
               if "delayed" in raws["schedule"].stack(i)}
     check(wakers == {"run"}, "who woke the delayed: %s" % wakers)
     near("hog", delay_through(raws["hog"], "hog_the_p"), expected["hog"], 0.10)
+    # labels of who waited, held or was delayed (and inherited them); ours win over the same key
+    for raw, function, labels in ((block, "wait_for_number", {"stage": 'receives"all"', "reason": "chan receive"}),
+                                  (mutex, "unlock_late", {"stage": "contends"}),
+                                  (raws["schedule"], "delayed", {"stage": "hogs"}),
+                                  (raws["hog"], "hog_the_p", {"stage": "hogs"})):
+        check(delay_through(raw, function) == delay_through(raw, function, **labels) > 0,
+              "%s has the labels %s" % (function, labels))
+    status, _, body = server.get("block?debug=1")
+    check(status == 200 and b'{"reason":"chan receive", "stage":"receives\\"all\\""}' in body, "labels in the text")
 
     # who has left its frame by a jump is named all the same
     for name in ("block", "hog", "schedule"):
