@@ -63,11 +63,25 @@ extern hidden uint32_t cu__events_on; /* any: atomic; bit i: event i */
 #define COPPER_EVENTS_OF_READY (EVENT_BIT(RUNNING) | EVENT_BIT(READY) | EVENT_BIT(WAITED))
 #define COPPER_EVENTS_OF_RUN   (EVENT_BIT(RUNNING) | EVENT_BIT(WAITED))
 
+/* Told at each switch, and so not by cu_now(). */
+#define COPPER_EVENTS_BY_COUNTER                                                                   \
+    (COPPER_EVENTS_OF_PARK | COPPER_EVENTS_OF_YIELD | COPPER_EVENTS_OF_EXIT |                      \
+     COPPER_EVENTS_OF_START | COPPER_EVENTS_OF_READY | COPPER_EVENTS_OF_RUN)
+
 #define COPPER_UNWRAP(...) __VA_ARGS__
 #define COPPER_EVENT_DECLARE(name, member, parameters, ...)                                        \
     noinline void cu__emit_##member(int64_t now, COPPER_UNWRAP parameters);
 COPPER_EVENTS(COPPER_EVENT_DECLARE)
 #undef COPPER_EVENT_DECLARE
+
+/* A number in [0, rate), by what was drawn for a wait. */
+static inline int64_t cu__drawn(uint64_t draws, int64_t rate)
+{
+    return (int64_t)((unsigned __int128)draws * (uint64_t)rate >> 64);
+}
+/* A wait is told to those whose rate says so. */
+void cu__emit_waited(int64_t now, uint64_t draws, const struct cu_resume *resume,
+                     int64_t waited_ns);
 
 void cu__events_after_fork(void);
 /* Meanwhile nobody detaches, which looks at all workers. */
@@ -76,6 +90,9 @@ void cu__events_release(void);
 /* The runtime starts: what time means was decided (replay.h). */
 void cu__events_start(void);
 
+/* Called with the lock of attached tools: these events were turned on, and waits are told from this
+ * rate on. */
+void cu__tell_prepare(uint32_t added, int64_t wait_rate_ns);
 /* For g, which leaves p. The clock, where it was read, else 0: for cu__tell_run of who follows. */
 int64_t cu__tell_park(struct cu__p *p, struct cu__g *g);
 int64_t cu__tell_yield(struct cu__p *p, struct cu__g *g);

@@ -297,7 +297,7 @@ struct cu__m {
     uint32_t asked_tick;        /* any: atomic; its P's tick when it was asked */
     int64_t told_ns;            /* itself: the time of the last event that it told */
     int64_t anchor_ns;          /* itself: what the clock said... */
-    uint64_t anchor_ticks;      /* ... when the counter stood here: hooks.c */
+    uint64_t anchor_ticks;      /* ... when the counter stood here: tell.c */
     uint32_t index;
     int32_t tid;
     pthread_t thread;

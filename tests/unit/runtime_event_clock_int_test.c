@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: times of events where the clocks of threads differ: the real hooks.c is compiled in, and
- * the processor's counter stands still, so that each worker's clock says what the test set it to.
- * A coroutine goes from thread to thread, each further behind, and its events must yet be in order:
- * a tool that merges the threads' events knows nothing but their times.
+ * Purpose: times of events where the clocks of threads differ: the real hooks.c and tell.c are
+ * compiled in, and the processor's counter stands still, so that each worker's clock says what the
+ * test set it to. A coroutine goes from thread to thread, each further behind, and its events must
+ * yet be in order: a tool that merges the threads' events knows nothing but their times.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -18,9 +18,10 @@
 #define cu__lock_take(lock) ((void)(lock))
 #define cu__lock_drop(lock) ((void)(lock))
 #include "hooks.c"
+#include "tell.c"
 #include "tls.c"
 
-/* ---- what hooks.c needs ---------------------------------------------------------------------- */
+/* ---- what they need ---------------------------------------------------------------------- */
 
 struct cu__sched cu__sched;
 struct cu__ticks cu__ticks;
