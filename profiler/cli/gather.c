@@ -147,7 +147,7 @@ static int begin(struct cu__gathered *g, const struct cu_pprof *p)
     return 0;
 }
 
-/* The line by which a window tells what it could not see (profiler/cpu.c). */
+/* The line by which a window tells what it could not see (profiler/cpu/cpu.c). */
 static void add_losses(struct cu__gathered *g, const struct cu_pprof *p)
 {
     for (size_t i = 0; i < cu_pprof_ncomments(p); i++) {

@@ -36,7 +36,7 @@ FENCES = {
     r"zlib\.h": r"proto/[a-z_]+\.c$",
     r"libunwind.*\.h": r"profiler/stacks/\w+\.c$",
     r"elfutils/|dwarf\.h|libdw.*": r"profiler/stacks/\w+\.c$",
-    r"civetweb\.h": r"profiler/http_civetweb\.c$",
+    r"civetweb\.h": r"profiler/http/http_civetweb\.c$",
     r"cmocka\.h": r"leakcheck/(include/copper/)?cmocka[a-z_]*\.[ch]$",
 }
 # ... and how many files each may touch.

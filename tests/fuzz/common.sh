@@ -14,8 +14,8 @@ seconds=$2
 # what each target is there to reach
 case $target in
 fuzz_pprof_read) covered="proto/reader.c proto/wire.c proto/gunzip.c proto/idmap.c" ;;
-fuzz_http) covered="profiler/http_routes.c profiler/http_query.c profiler/http_answer.c
-    profiler/http_access.c profiler/http_pages.c profiler/symbol.c" ;;
+fuzz_http) covered="profiler/http/http_routes.c profiler/http/http_query.c profiler/http/http_answer.c
+    profiler/http/http_access.c profiler/http/http_pages.c profiler/http/symbol.c" ;;
 *) usage ;;
 esac
 
