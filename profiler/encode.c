@@ -14,6 +14,7 @@
  */
 #include "encode.h"
 #include "named.h"
+#include "pages.h"
 #include "process_labels.h"
 #include "shared_symbolizer.h"
 
@@ -49,6 +50,8 @@ struct cu__encoder {
     int error;
 };
 
+static const size_t mappings_bytes = COPPER_MODULE_IDS * sizeof(struct mapping_facts);
+
 static uint32_t mapping_of(struct cu__encoder *e, const struct cu_module *module)
 {
     uint32_t number = module ? module->id : 0;
@@ -77,7 +80,7 @@ struct cu__encoder *cu__encoder_new(void)
     e->profile = cu_pprof_new();
     e->symbolizer = cu__symbolizer_borrow();
     e->cache = calloc(e->cache_size, sizeof *e->cache);
-    e->mappings = calloc(COPPER_MODULE_IDS, sizeof *e->mappings);
+    e->mappings = cu__pages_map(mappings_bytes);
     if (!e->profile || !e->symbolizer || !e->cache || !e->mappings) {
         cu_pprof_free(cu__encoder_finish(e));
         return NULL;
@@ -274,7 +277,7 @@ struct cu_pprof *cu__encoder_finish(struct cu__encoder *e)
         cu__symbolizer_return(e->symbolizer);
     }
     free(e->cache);
-    free(e->mappings);
+    cu__pages_unmap(e->mappings, mappings_bytes);
     free(e->lines);
     free(e);
     return profile;

@@ -7,6 +7,7 @@
 #include "kernel_threads.h"
 
 #include "frame_search.h"
+#include "pages.h"
 #include "profiles.h"
 #include "shared_symbolizer.h"
 #include "task_file.h"
@@ -226,7 +227,7 @@ struct cu__thread_reader *cu__thread_reader_open(void)
     if (!r) {
         return NULL;
     }
-    r->copy = malloc(COPPER_THREAD_COPY_MAX);
+    r->copy = cu__pages_map(COPPER_THREAD_COPY_MAX);
     if (!r->copy || !read_mappings(r)) {
         cu__thread_reader_close(r);
         return NULL;
@@ -240,7 +241,7 @@ void cu__thread_reader_close(struct cu__thread_reader *r)
         if (r->symbols) {
             cu__symbolizer_return(r->symbols);
         }
-        free(r->copy);
+        cu__pages_unmap(r->copy, COPPER_THREAD_COPY_MAX);
         free(r->mappings);
         free(r);
     }

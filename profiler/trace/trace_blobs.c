@@ -4,12 +4,14 @@
  */
 #include "trace_blobs.h"
 
+#include "pages.h"
+
 #include <stdlib.h>
 
 void cu__blob_drop(struct cu__blob *blob)
 {
     if (blob && atomic_fetch_sub(&blob->references, 1) == 1) {
-        free(blob->bytes);
+        cu__pages_unmap(blob->bytes, blob->n);
         free(blob);
     }
 }

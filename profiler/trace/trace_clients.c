@@ -424,5 +424,6 @@ void cu__trace_totals(struct cu__trace_totals *out)
 {
     pthread_mutex_lock(&lock);
     *out = totals;
+    out->lost += cu__trace_samples_lost();
     pthread_mutex_unlock(&lock);
 }

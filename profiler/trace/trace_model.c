@@ -4,6 +4,7 @@
  * and ends of generations. What a record does is in trace_model_events.c; trace_model_int.h names
  * the other parts.
  */
+#include "pages.h"
 #include "trace_model_states.h"
 
 #include <stdlib.h>
@@ -170,7 +171,7 @@ unsigned char *cu__model_end(struct cu__model *model, int64_t now_ns, bool with_
     model->is_failed |= model->names.is_failed;
     unsigned char *bytes = cu__wire_take(&model->wire, n);
     if (model->is_failed) {
-        free(bytes);
+        cu__pages_unmap(bytes, *n);
         return NULL;
     }
     return bytes;

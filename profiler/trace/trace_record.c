@@ -4,12 +4,12 @@
  * trace_hooks.c.
  */
 #include "trace_record.h"
+#include "pages.h"
 #include "trace_hooks.h"
 
 #include <errno.h>
 #include <sched.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -184,13 +184,6 @@ struct cu__trace_record *cu__trace_turn(struct cu__trace_stream *s)
 
 /* ---- start and stop -------------------------------------------------------------------------- */
 
-static void *reserve(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 static size_t chunks_bytes(void)
 {
     return sizeof(struct cu__trace_chunk) * nchunks;
@@ -211,8 +204,8 @@ int cu__trace_record_start(void)
     if (!cu__trace_can_record()) {
         return -ENOTSUP;
     }
-    chunks = chunks ? chunks : reserve(chunks_bytes());
-    streams = streams ? streams : reserve(streams_bytes);
+    chunks = chunks ? chunks : cu__pages_map(chunks_bytes());
+    streams = streams ? streams : cu__pages_map(streams_bytes);
     if (!chunks || !streams) {
         return -ENOMEM;
     }
@@ -240,10 +233,8 @@ void cu__trace_record_stop(void)
 
 void cu__trace_record_clear(void)
 {
-    if (chunks) {
-        madvise(chunks, chunks_bytes(), MADV_DONTNEED); /* reads as zero again */
-        madvise(streams, streams_bytes, MADV_DONTNEED);
-    }
+    cu__pages_empty(chunks, chunks_bytes());
+    cu__pages_empty(streams, streams_bytes);
     atomic_store(&streams_used, 0);
     atomic_store(&unheard, 0);
     resting = 0;

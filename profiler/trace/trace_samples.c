@@ -5,11 +5,11 @@
 #include "trace_samples.h"
 
 #include "cpu_int.h"
+#include "pages.h"
 #include "trace_model.h"
 #include "trace_record.h"
 
 #include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define SAMPLES_MAX 4096u
@@ -25,6 +25,8 @@ struct sample {
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static struct sample *samples; /* lock; NULL: none yet */
 static unsigned nsamples;      /* lock */
+static uint64_t lost;          /* lock */
+static const size_t samples_bytes = SAMPLES_MAX * sizeof(struct sample);
 
 void cu__trace_cpu_sample(const struct cu__record *record, const uint64_t *frames, unsigned n,
                           bool is_cut)
@@ -33,8 +35,10 @@ void cu__trace_cpu_sample(const struct cu__record *record, const uint64_t *frame
         return;
     }
     pthread_mutex_lock(&lock);
-    samples = samples ? samples : malloc(SAMPLES_MAX * sizeof(*samples));
-    if (samples && nsamples < SAMPLES_MAX) {
+    samples = samples ? samples : cu__pages_map(samples_bytes);
+    if (!samples || nsamples == SAMPLES_MAX) {
+        lost++;
+    } else {
         struct sample *sample = &samples[nsamples++];
         sample->now_ns = (int64_t)record->time_ns;
         sample->g = record->coroutine;
@@ -44,6 +48,14 @@ void cu__trace_cpu_sample(const struct cu__record *record, const uint64_t *frame
         memcpy(sample->frames, frames, sample->n * sizeof(*frames));
     }
     pthread_mutex_unlock(&lock);
+}
+
+uint64_t cu__trace_samples_lost(void)
+{
+    pthread_mutex_lock(&lock);
+    uint64_t n = lost;
+    pthread_mutex_unlock(&lock);
+    return n;
 }
 
 void cu__trace_samples_take(struct cu__model *model)
@@ -63,7 +75,7 @@ void cu__trace_samples_take(struct cu__model *model)
 void cu__trace_samples_clear(void)
 {
     pthread_mutex_lock(&lock);
-    free(samples);
+    cu__pages_unmap(samples, samples_bytes);
     samples = NULL;
     nsamples = 0;
     pthread_mutex_unlock(&lock);

@@ -4,6 +4,8 @@
  */
 #include "trace_wire.h"
 
+#include "pages.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,7 +16,8 @@ static void append(struct cu__wire *w, const void *bytes, size_t n)
         while (cap < w->n + n) {
             cap *= 2;
         }
-        unsigned char *grown = realloc(w->bytes, cap);
+        unsigned char *grown =
+            w->cap ? cu__pages_resize(w->bytes, w->cap, cap) : cu__pages_map(cap);
         w->is_failed = grown == NULL;
         w->bytes = grown ? grown : w->bytes;
         w->cap = grown ? cap : w->cap;
@@ -109,9 +112,12 @@ void cu__wire_strings(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_
 
 unsigned char *cu__wire_take(struct cu__wire *w, size_t *n)
 {
-    unsigned char *bytes = w->is_failed ? NULL : w->bytes;
-    if (w->is_failed) {
-        free(w->bytes);
+    unsigned char *bytes = w->bytes;
+    if (w->is_failed || w->n == 0) {
+        cu__pages_unmap(bytes, w->cap);
+        bytes = NULL;
+    } else {
+        cu__pages_resize(bytes, w->cap, w->n); /* to be unmapped by what it holds */
     }
     *n = w->n;
     cu__interner_clear(&w->strings);
@@ -122,5 +128,6 @@ unsigned char *cu__wire_take(struct cu__wire *w, size_t *n)
 void cu__wire_clear(struct cu__wire *w)
 {
     size_t n;
-    free(cu__wire_take(w, &n));
+    unsigned char *bytes = cu__wire_take(w, &n);
+    cu__pages_unmap(bytes, n);
 }

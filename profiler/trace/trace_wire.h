@@ -82,7 +82,7 @@ enum cu__wire_p {
 
 /* The bytes of a generation, batch after batch. */
 struct cu__wire {
-    unsigned char *bytes; /* owned: malloc */
+    unsigned char *bytes; /* owned: pages.h */
     size_t n, cap;
     uint64_t generation;
     struct cu__interner strings; /* number + 1 is the id; cleared with the generation */
@@ -110,7 +110,7 @@ void cu__wire_flush(struct cu__wire *w, struct cu__wire_batch *b);
 uint64_t cu__wire_string(struct cu__wire *w, const char *text, size_t n);
 /* Writes the strings of the generation. */
 void cu__wire_strings(struct cu__wire *w, struct cu__wire_batch *b, int64_t now_ns);
-/* Gives up the bytes, for the caller to free. NULL: an allocation failed. */
+/* Gives up the bytes, *n of them, for the caller to unmap. NULL: an allocation failed. */
 unsigned char *cu__wire_take(struct cu__wire *w, size_t *n);
 void cu__wire_clear(struct cu__wire *w);
 

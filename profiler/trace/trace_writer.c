@@ -12,6 +12,7 @@
 #include "trace_writer.h"
 
 #include "cpu_int.h"
+#include "pages.h"
 #include "trace_clients.h"
 #include "trace_merge.h"
 #include "trace_record.h"
@@ -87,7 +88,7 @@ static struct cu__blob *end_generation(int64_t now_ns)
     unsigned char *bytes = cu__model_end(model, now_ns, is_with_all, &n);
     if (!blob || !bytes) {
         free(blob);
-        free(bytes);
+        cu__pages_unmap(bytes, n);
         return NULL;
     }
     atomic_store(&blob->references, 1);

@@ -11,6 +11,7 @@
 
 #include <cmocka.h>
 
+#include "pages.c"
 #include "trace_record.c"
 
 #define JOINING 8
