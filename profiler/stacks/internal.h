@@ -26,7 +26,6 @@
 #define COPPER_TABLE_BYTES_MAX (256u << 20)
 #define COPPER_RULES_MAX       (1u << 20)
 #define COPPER_RULES_PER_BLOCK 1024u
-#define COPPER_MODULES_MAX     65535u
 #define COPPER_JIT_BLOCK       (64ull << 20) /* bytes: code without a file is told apart by this much */
 #define COPPER_PC_MIN          0x1000u       /* nothing is executable in the first page */
 #define COPPER_PC_LIMIT        (1ull << 47)
@@ -201,11 +200,14 @@ struct cu__image {
     _Atomic uint32_t verified;         /* epoch at which it was seen to be there; 0: never */
     uint8_t *symbols; /* copy of the dynamic symbols of an unlinked, unloadable file */
     size_t symbols_n;
+    struct cu__image *next;       /* those of one bucket by address. lock: prepare */
+    struct cu__image *next_owner; /* those that tables were made of. lock: prepare */
 };
 
 struct cu__module {
     struct cu_module public;
     struct cu__image *image;
+    uint32_t next;                      /* id: those of one bucket by address. lock: prepare */
     _Atomic(struct cu__module *) other; /* one that was at this address before, and may be again */
 };
 
@@ -215,9 +217,11 @@ const struct cu__module *cu__module_find_sig(uint64_t pc, uint32_t epoch, bool i
 /* Does any module we know of now cover pc? */
 bool cu__module_is_any_at(uint64_t pc);
 const struct cu__module *cu__module_get(uint32_t id);
+uint32_t cu__modules_count(void); /* ids 1 to this are given */
 /* How many ranges are loaded now, or were until lately. */
 size_t cu__modules_loaded(void);
-/* Registers a mapping, or finds it. NULL: out of memory or ids. Lock: prepare. */
+/* Registers a mapping, or finds it. NULL: out of memory or ids. Fast however many there were. Lock:
+ * prepare. */
 struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint64_t limit,
                                   uint64_t offset);
 /* What walkers see from now on. Takes n modules with the ranges they have now. Lock: prepare. */

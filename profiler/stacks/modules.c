@@ -34,6 +34,7 @@
 #define RANGES_FIRST   256u
 #define READ_TRIES_MAX 4
 #define EPOCH_FIRST    2u /* 0: never */
+#define BUCKETS        4096u
 
 struct range {
     _Atomic uint64_t start, limit;
@@ -52,6 +53,7 @@ _Atomic bool cu__is_unknown_seen;
 static _Atomic uint64_t epoch_word = EPOCH_FIRST;
 static _Atomic(struct cu__module *) modules[COPPER_MODULES_MAX + 1];
 static _Atomic uint32_t nmodules; /* ids 1..n are given */
+static uint32_t buckets[BUCKETS]; /* by address: the latest id; lock: prepare */
 static _Atomic(struct cu__module *) main_module;
 static struct slot *slots[2]; /* lock: prepare */
 static _Atomic(struct slot *) current_slot;
@@ -208,6 +210,11 @@ const struct cu__module *cu__module_get(uint32_t id)
     return atomic_load_explicit(&modules[id], memory_order_acquire);
 }
 
+uint32_t cu__modules_count(void)
+{
+    return atomic_load_explicit(&nmodules, memory_order_acquire);
+}
+
 const struct cu_module *cu_module_by_id(uint32_t id)
 {
     const struct cu__module *m = cu__module_get(id);
@@ -224,7 +231,8 @@ struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint6
                                   uint64_t offset)
 {
     uint32_t n = atomic_load_explicit(&nmodules, memory_order_relaxed);
-    for (uint32_t id = 1; id <= n; id++) {
+    uint32_t *bucket = &buckets[(start >> 12) % BUCKETS];
+    for (uint32_t id = *bucket; id; id = modules[id]->next) {
         struct cu__module *m = atomic_load_explicit(&modules[id], memory_order_relaxed);
         if (m->image == image && m->public.start == start && m->public.limit == limit &&
             m->public.offset == offset)
@@ -234,6 +242,8 @@ struct cu__module *cu__module_add(struct cu__image *image, uint64_t start, uint6
     if (!m)
         return NULL;
     m->image = image;
+    m->next = *bucket;
+    *bucket = n + 1;
     m->public = (struct cu_module){
         n + 1, start, limit, offset, image->path, image->build_id_hex, image->is_main};
     atomic_store_explicit(&modules[n + 1], m, memory_order_release);

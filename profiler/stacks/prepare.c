@@ -30,9 +30,10 @@
 #define LOADED_MAX   4096
 #define LOADED_BATCH 256
 /* Code that no loader knows is looked for this often at most, ... */
-#define RESCAN_AFTER_NS 100000000ll
+#define RESCAN_AFTER_NS   100000000ll
 #define RESCAN_COST_RATIO 1000 /* ... and never for more than 0.1 % of the time */
 #define GONE_MAX          64   /* vanished modules that keep their range */
+#define BUCKETS           4096u
 
 struct loaded {
     uint64_t at; /* address of the loader's entry */
@@ -41,13 +42,14 @@ struct loaded {
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 /* all below, lock: lock */
-static struct cu__image **images;
-static size_t nimages, images_cap;
+static struct cu__image *buckets[BUCKETS]; /* all images by address, the latest first */
+static size_t nimages;
+static struct cu__image *owners; /* of tables: one of each build that has one */
 static struct loaded loaded[LOADED_MAX];
 static size_t nloaded;
 static uint32_t last_epoch;
 static int64_t last_scan_ns, last_scan_cost_ns;
-static _Atomic uint64_t total_ns;
+static _Atomic uint64_t total_ns, total_refused;
 
 static int64_t now_ns(void)
 {
@@ -172,37 +174,28 @@ static void mark_permanent(const struct cu__range *live, size_t n)
 
 /* ---- images ---------------------------------------------------------------------------------- */
 
-static bool remember_image(struct cu__image *image)
+/* Blocks of JIT code are few, and found by more than where they begin: they have one of their own.
+ */
+static struct cu__image **bucket_of(uint64_t base, bool is_jit)
 {
-    if (nimages == images_cap) {
-        size_t cap = images_cap ? images_cap * 2 : 64;
-        struct cu__image **more = realloc(images, cap * sizeof *more);
-        if (!more)
-            return false;
-        images = more;
-        images_cap = cap;
-    }
-    images[nimages++] = image;
-    return true;
+    return &buckets[is_jit ? 0 : 1 + (base >> 12) % (BUCKETS - 1)];
 }
 
 /* An image we know that is what this mapping shows. */
 static struct cu__image *known_image(const struct cu__map *first)
 {
-    for (size_t i = nimages; i-- > 0;) {
-        struct cu__image *image = images[i];
+    for (struct cu__image *image = *bucket_of(first->start, false); image; image = image->next)
         if (image->is_elf && image->base == first->start && image->dev == first->dev &&
             image->inode == first->inode && strcmp(image->path, first->path) == 0 &&
             cu__image_is_there(image))
             return image;
-    }
     return NULL;
 }
 
 static struct cu__image *known_code(const struct cu__map *map, const struct cu__image *like)
 {
-    for (size_t i = nimages; i-- > 0;) {
-        struct cu__image *image = images[i];
+    struct cu__image *image = *bucket_of(map->start, like->is_jit);
+    for (; image; image = image->next) {
         if (image->is_elf || image->is_jit != like->is_jit)
             continue;
         if (image->is_jit && image->base <= map->start && image->limit >= map->limit)
@@ -241,11 +234,23 @@ static struct cu__image *new_image(const struct cu__map *first, uint64_t word)
 
 static struct cu__image *keep(struct cu__image *image)
 {
-    if (image && !remember_image(image)) {
-        cu__image_free(image);
-        image = NULL;
-    }
+    if (!image)
+        return NULL;
+    struct cu__image **bucket = bucket_of(image->base, image->is_jit);
+    image->next = *bucket;
+    *bucket = image;
+    nimages++;
     return image;
+}
+
+/* Every image stays, so there is an end to them. What comes then is no module: stacks show its
+ * addresses, and libunwind unwinds it. */
+static bool has_room(void)
+{
+    bool has = nimages < COPPER_MODULES_MAX && cu__modules_count() < COPPER_MODULES_MAX;
+    if (!has)
+        atomic_fetch_add_explicit(&total_refused, 1, memory_order_relaxed);
+    return has;
 }
 
 /* The mapping that has the ELF header of the file that map i shows. */
@@ -272,6 +277,8 @@ static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
     const struct cu__map *first = first_mapping(maps, i);
     if (first) {
         struct cu__image *image = known_image(first);
+        if (!image && !has_room())
+            return NULL;
         if (!image)
             image = keep(new_image(first, word));
         if (image && m->start >= image->base && m->limit <= image->limit)
@@ -287,9 +294,10 @@ static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
     }
     struct cu__image *code = cu__image_of_code(m);
     struct cu__image *image = code ? known_code(m, code) : NULL;
-    if (!image)
+    if (!image && has_room())
         return keep(code);
-    cu__image_free(code);
+    if (code)
+        cu__image_free(code);
     return image;
 }
 
@@ -297,14 +305,12 @@ static struct cu__image *image_for(const struct cu__maps *maps, size_t i,
 
 static struct cu__table *table_of_same_build(const struct cu__image *image)
 {
-    for (size_t i = 0; image->build_id_n && i < nimages; i++) {
-        const struct cu__image *other = images[i];
-        struct cu__table *t = atomic_load_explicit(&other->table, memory_order_relaxed);
-        if (t && other->build_id_n == image->build_id_n &&
+    const struct cu__image *other = image->build_id_n ? owners : NULL;
+    for (; other; other = other->next_owner)
+        if (other->build_id_n == image->build_id_n &&
             other->limit - other->base == image->limit - image->base &&
             memcmp(other->build_id, image->build_id, image->build_id_n) == 0)
-            return t;
-    }
+            return atomic_load_explicit(&other->table, memory_order_relaxed);
     return NULL;
 }
 
@@ -340,8 +346,10 @@ static int give_table(struct cu__image *image)
         atomic_load_explicit(&image->table, memory_order_relaxed))
         return 0;
     struct cu__table *t = table_of_same_build(image);
-    if (!t)
-        t = make_table(image, &err);
+    if (!t && (t = make_table(image, &err))) {
+        image->next_owner = owners;
+        owners = image;
+    }
     if (!t && err == -ENOENT)
         atomic_store_explicit(&image->has_no_cfi, true, memory_order_release);
     atomic_store_explicit(&image->table, t, memory_order_release);
@@ -421,9 +429,7 @@ static bool overlaps(const struct cu_module *m, uint64_t start, uint64_t limit)
 static size_t add_gone(struct cu__range *ranges, size_t n)
 {
     size_t added = 0, looked_at = 0;
-    uint32_t id = 1;
-    while (cu__module_get(id))
-        id++;
+    uint32_t id = cu__modules_count() + 1;
     while (--id > 0 && added < GONE_MAX && looked_at++ < GONE_MAX + n) {
         struct cu__module *gone = (struct cu__module *)cu__module_get(id);
         struct cu__module *heir = NULL;
@@ -531,9 +537,8 @@ void cu__prepare_stats(struct cu_stacks_stats *out)
 {
     cu__table_stats(&out->rows, &out->table_bytes);
     out->prepare_ns = atomic_load_explicit(&total_ns, memory_order_relaxed);
-    out->modules = 0;
-    while (cu__module_get((uint32_t)out->modules + 1))
-        out->modules++;
+    out->modules = cu__modules_count();
+    out->modules_refused = atomic_load_explicit(&total_refused, memory_order_relaxed);
 }
 
 void cu_stacks_stats_read(struct cu_stacks_stats *out)

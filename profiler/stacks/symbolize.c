@@ -2,13 +2,13 @@
  *
  * Purpose: names, files and lines for frames.
  *
- * Design. For each image, once: the file it was loaded from (by its path, /proc/self/exe, or the
- * kernel's map_files), accepted only if its build-id is the one in memory; then a separate debug
- * file. Symbols come from the first of: the debug file's .symtab, the file's .symtab, its .dynsym,
- * the dynamic symbols in memory (vdso, files that are gone); PLT stubs are named after what they
- * jump to. Lines and inlined calls come from whichever file has DWARF. Addresses are turned into
- * the file's virtual addresses; an unnamed frame is "file+0xADDRESS" with that address, which is
- * what addr2line and objdump understand.
+ * Design. For each image of another build, once: the file it was loaded from (by its path,
+ * /proc/self/exe, or the kernel's map_files), accepted only if its build-id is the one in memory;
+ * then a separate debug file. Symbols come from the first of: the debug file's .symtab, the file's
+ * .symtab, its .dynsym, the dynamic symbols in memory (vdso, files that are gone); PLT stubs are
+ * named after what they jump to. Lines and inlined calls come from whichever file has DWARF.
+ * Addresses are turned into the file's virtual addresses; an unnamed frame is "file+0xADDRESS" with
+ * that address, which is what addr2line and objdump understand.
  *
  * The physical function gets its name from the symbol table where it has one, so that a function
  * has the same name with and without debug information installed.
@@ -31,8 +31,7 @@
 #define CACHE_FIRST      1024u
 #define PATH_BYTES_MAX   4096
 #define DEBUG_ROOT       "/usr/lib/debug"
-#define FRAMES_MAX       65536u /* remembered, before a symbolizer is outgrown; some 200 bytes each */
-#define GONE_IMAGES_MAX  64     /* and of images that are loaded no more */
+#define GONE_IMAGES_MAX  64 /* and of images that are loaded no more */
 
 struct arena_block {
     struct arena_block *next;
@@ -219,10 +218,19 @@ static void take_from_files(struct cu_symbolizer *s, struct known_image *k,
         cu__elf_close(&file);
 }
 
+/* Addresses are the file's, so one that is loaded anew needs no symbols of its own. */
+static bool is_known_as(const struct known_image *k, const struct cu__image *image)
+{
+    const struct cu__image *known = k->image;
+    return known == image || (image->build_id_n && known->build_id_n == image->build_id_n &&
+                              memcmp(known->build_id, image->build_id, image->build_id_n) == 0 &&
+                              (k->symbols.n || k->lines));
+}
+
 static struct known_image *image_of(struct cu_symbolizer *s, const struct cu__module *m)
 {
     for (size_t i = 0; i < s->nimages; i++)
-        if (s->images[i].image == m->image)
+        if (is_known_as(&s->images[i], m->image))
             return &s->images[i];
     struct known_image *more = realloc(s->images, (s->nimages + 1) * sizeof *more);
     if (!more)
@@ -368,9 +376,17 @@ bool cu_symbolizer_is_outgrown(struct cu_symbolizer *s)
 {
     pthread_mutex_lock(&s->lock);
     bool is_outgrown =
-        s->ncache > FRAMES_MAX || s->nimages > cu__modules_loaded() + GONE_IMAGES_MAX;
+        s->ncache > COPPER_SYMBOLS_MAX || s->nimages > cu__modules_loaded() + GONE_IMAGES_MAX;
     pthread_mutex_unlock(&s->lock);
     return is_outgrown;
+}
+
+size_t cu_symbolizer_size(struct cu_symbolizer *s)
+{
+    pthread_mutex_lock(&s->lock);
+    size_t n = s->ncache;
+    pthread_mutex_unlock(&s->lock);
+    return n;
 }
 
 struct cu_symbolizer *cu_symbolizer_open(void)

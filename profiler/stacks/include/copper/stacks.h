@@ -137,9 +137,11 @@ const struct cu_module *cu_module_at(uint64_t pc);
 struct cu_symbolizer;
 struct cu_symbolizer *cu_symbolizer_open(void); /* NULL: out of memory */
 void cu_symbolizer_close(struct cu_symbolizer *s);
-/* Whether it remembers so much (65536 frames, or many files that are loaded no more) that a new one
- * should take its place. */
+/* Whether it remembers so much (COPPER_SYMBOLS_MAX frames, or many files that are loaded no more)
+ * that a new one should take its place. */
+#define COPPER_SYMBOLS_MAX 65536u
 bool cu_symbolizer_is_outgrown(struct cu_symbolizer *s);
+size_t cu_symbolizer_size(struct cu_symbolizer *s); /* frames that it remembers */
 
 struct cu_symbol_line {
     const char *function; /* linkage name (mangled for C++), never NULL */
@@ -161,8 +163,11 @@ void cu_symbolize(struct cu_symbolizer *s, cu_frame frame, struct cu_symbol *out
 void cu_stack_print(int fd, const cu_frame *frames, unsigned n);
 
 /* Totals for self-reports. */
+#define COPPER_MODULES_MAX 65535u /* that ever were */
 struct cu_stacks_stats {
     uint64_t modules, rows, table_bytes, prepare_ns, misses_unwound, libunwind_steps;
+    uint64_t
+        modules_refused; /* mappings left out at a look, as there were COPPER_MODULES_MAX before */
 };
 void cu_stacks_stats_read(struct cu_stacks_stats *out);
 
