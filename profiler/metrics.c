@@ -14,10 +14,14 @@
 #include "continuous.h"
 #include "cpu_int.h"
 #include "delay_hooks.h"
+#include "heap_weak.h"
 #include "http_query.h"
 #include "kernel_threads.h"
 #include "runtime_weak.h"
+#include "shared_symbolizer.h"
+#include "trace_clients.h"
 
+#include <copper/label.h>
 #include <dirent.h>
 #include <inttypes.h>
 #include <malloc.h>
@@ -248,12 +252,96 @@ static void write_delays(struct cu__answer *a)
     }
 }
 
+/* ---- tables ---------------------------------------------------------------------------------- */
+
+/* What keeps something of all that ever was, and so has an end. -1: that is not known, or none. */
+struct table {
+    const char *name;
+    int64_t dropped; /* times that something was not kept in it, or not under its stack */
+    int64_t entries, entries_max, bytes;
+};
+#define TABLES_MAX 8u
+
+static size_t runtime_tables(struct table *out)
+{
+    struct cu_runtime_stats s = {.size = sizeof(s)};
+    cu_runtime_stats_read(&s);
+    out[0] = (struct table){"label", (int64_t)s.label_sets_refused, (int64_t)s.label_sets,
+                            COPPER_LABEL_SETS_MAX, -1};
+    out[1] = (struct table){"origin", (int64_t)s.origins_refused, (int64_t)s.origins,
+                            COPPER_ORIGINS_MAX, -1};
+    return 2;
+}
+
+static struct table heap_table(void)
+{
+    struct cu_heap_stats s = {.size = sizeof(s)};
+    cu_heap_stats_read(&s);
+    return (struct table){"heap", (int64_t)(s.folded + s.unfollowed), (int64_t)s.sites,
+                          (int64_t)s.sites_max, (int64_t)s.bytes};
+}
+
+static size_t read_tables(const struct cu__sampler_totals *sampler, struct table *out)
+{
+    struct cu_stacks_stats stacks;
+    struct cu__trace_totals trace;
+    size_t n = 0;
+    cu_stacks_stats_read(&stacks);
+    cu__trace_totals(&trace);
+    out[n++] =
+        (struct table){"cpu", (int64_t)(sampler->counts.timers.dropped + sampler->counts.refused),
+                       sampler->table_stacks, 2 * COPPER_STACKS_MAX, (int64_t)sampler->table_bytes};
+    out[n++] =
+        (struct table){"delay", (int64_t)cu__delay_table_refused(), (int64_t)cu__delay_table_used(),
+                       COPPER_DELAY_ENTRIES, (int64_t)cu__delay_table_bytes()};
+    out[n++] = (struct table){"unwind", (int64_t)stacks.modules_refused, (int64_t)stacks.modules,
+                              COPPER_MODULES_MAX, (int64_t)stacks.table_bytes};
+    out[n++] =
+        (struct table){"symbol", -1, (int64_t)cu__symbolizer_frames(), COPPER_SYMBOLS_MAX, -1};
+    out[n++] = (struct table){"trace", (int64_t)trace.lost, -1, -1, -1};
+    if (cu__has_heap()) {
+        out[n++] = heap_table();
+    }
+    return n + (cu_runtime_stats_read ? runtime_tables(out + n) : 0); /* threads have labels too */
+}
+
+static void table_sample(struct cu__answer *a, const char *name, const struct table *t,
+                         int64_t value)
+{
+    if (value >= 0) {
+        labelled(a, name, "table", t->name, (double)value);
+    }
+}
+
+static void write_tables(struct cu__answer *a, const struct cu__sampler_totals *sampler)
+{
+    struct table tables[TABLES_MAX];
+    const struct table *t, *end = tables + read_tables(sampler, tables);
+    family(a, "copper_profiler_dropped_total", "counter", "What was not counted under its stack.");
+    for (t = tables; t < end; t++) {
+        table_sample(a, "copper_profiler_dropped_total", t, t->dropped);
+    }
+    family(a, "copper_profiler_table_entries", "gauge", "What is in tables.");
+    for (t = tables; t < end; t++) {
+        table_sample(a, "copper_profiler_table_entries", t, t->entries);
+    }
+    family(a, "copper_profiler_table_entries_max", "gauge",
+           "What tables have room for: more is dropped; symbols are looked up anew.");
+    for (t = tables; t < end; t++) {
+        table_sample(a, "copper_profiler_table_entries_max", t, t->entries_max);
+    }
+    family(a, "copper_profiler_table_bytes", "gauge", "Memory in use by tables.");
+    for (t = tables; t < end; t++) {
+        table_sample(a, "copper_profiler_table_bytes", t, t->bytes);
+    }
+}
+
+/* ---- the profiler itself --------------------------------------------------------------------- */
+
 static void write_self(struct cu__answer *a)
 {
     struct cu__sampler_totals totals;
-    struct cu_stacks_stats stacks;
     cu__sampler_totals(&totals);
-    cu_stacks_stats_read(&stacks);
     const struct cu__run_counts *c = &totals.counts;
     single(a, "copper_profiler_handler_seconds_total", "counter", "Time in the signal handler.",
            seconds((double)c->timers.handler_ns));
@@ -270,22 +358,16 @@ static void write_self(struct cu__answer *a)
     labelled(a, "copper_profiler_continuous_files_total", "what", "written", (double)files.written);
     labelled(a, "copper_profiler_continuous_files_total", "what", "failed", (double)files.failed);
     labelled(a, "copper_profiler_continuous_files_total", "what", "removed", (double)files.removed);
-    family(a, "copper_profiler_dropped_total", "counter", "What was not counted under its stack.");
-    labelled(a, "copper_profiler_dropped_total", "table", "cpu",
-             (double)(c->timers.dropped + c->refused));
-    labelled(a, "copper_profiler_dropped_total", "table", "delay",
-             (double)cu__delay_table_refused());
-    family(a, "copper_profiler_table_bytes", "gauge", "Memory in use by tables.");
-    labelled(a, "copper_profiler_table_bytes", "table", "cpu", (double)totals.table_bytes);
-    labelled(a, "copper_profiler_table_bytes", "table", "delay", (double)cu__delay_table_bytes());
-    labelled(a, "copper_profiler_table_bytes", "table", "unwind", (double)stacks.table_bytes);
+    write_tables(a, &totals);
     family(a, "copper_profiler_cost_seconds_total", "counter", "What profiling cost, by kind.");
     for (int kind = 0; kind < COPPER_COST_KINDS; kind++) {
-        labelled(a, "copper_profiler_cost_seconds_total", "kind", cu__cost_text((enum cu__cost)kind),
+        labelled(a, "copper_profiler_cost_seconds_total", "kind",
+                 cu__cost_text((enum cu__cost)kind),
                  seconds((double)cu__cost_ns((enum cu__cost)kind)));
     }
     single(a, "copper_profiler_budget_ratio", "gauge",
-           "Share of the program's CPU time that profiling may cost (COPPER_BUDGET).", cu__budget());
+           "Share of the program's CPU time that profiling may cost (COPPER_BUDGET).",
+           cu__budget());
     single(a, "copper_profiler_perf_threads", "gauge", "Threads sampled by perf events now.",
            cu__perf_threads());
     single(a, "copper_profiler_hz", "gauge", "Rate of the CPU sampler now, 0: off.", totals.hz);

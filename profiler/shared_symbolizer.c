@@ -79,6 +79,17 @@ struct cu_symbolizer *cu__symbolizer_borrow(void)
     return s;
 }
 
+size_t cu__symbolizer_frames(void)
+{
+    size_t n = 0;
+    pthread_mutex_lock(&lock);
+    for (struct shared *one = all; one; one = one->next) {
+        n += cu_symbolizer_size(one->symbolizer);
+    }
+    pthread_mutex_unlock(&lock);
+    return n;
+}
+
 void cu__symbolizer_return(struct cu_symbolizer *s)
 {
     pthread_mutex_lock(&lock);

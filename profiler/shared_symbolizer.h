@@ -17,6 +17,9 @@
 /* NULL: out of memory. Its strings live until it is given back. */
 struct cu_symbolizer *cu__symbolizer_borrow(void);
 
+/* Frames that are remembered, over all there are. */
+size_t cu__symbolizer_frames(void);
+
 /* Gives it back. NULL is allowed. */
 void cu__symbolizer_return(struct cu_symbolizer *s);
 

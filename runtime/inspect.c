@@ -31,6 +31,7 @@
 #include "clock.h"
 #include "fd.h"
 #include "gstate.h"
+#include "origin.h"
 #include "ownership.h"
 #include "pool.h"
 #include "registry.h"
@@ -337,6 +338,8 @@ void cu_runtime_stats_read(struct cu_runtime_stats *out)
     out->size = sizeof(*out);
     out->maxprocs = cu_maxprocs();
     memcpy(out->guard_mode, cu__stack_guard_mode(), strlen(cu__stack_guard_mode()) + 1);
+    cu__label_stats(out);
+    cu__origin_stats(out);
     if (!load_acquire(&s->is_started)) {
         return;
     }

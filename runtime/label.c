@@ -9,6 +9,7 @@
  * is stored with release order, for inspectors that read it while its coroutine runs.
  * fork: the lock is held over a fork by the handlers below, so that the child finds it free.
  */
+#include <copper/inspect.h>
 #include <copper/label.h>
 #include <errno.h>
 #include <pthread.h>
@@ -34,7 +35,8 @@ struct draft {
 
 static struct {
     struct cu__lock lock;
-    uint32_t count; /* lock */
+    uint32_t count;   /* changed under lock */
+    uint64_t refused; /* changed under lock */
     struct cu_labels *buckets[BUCKETS];
 } sets;
 
@@ -173,18 +175,25 @@ static int intern(const struct draft *d, const struct cu_labels **out)
     }
     if (set == NULL && sets.count == COPPER_LABEL_SETS_MAX) {
         error = -ENOSPC;
+        add_relaxed(&sets.refused, 1);
     } else if (set == NULL) {
         set = make_set(d, hash);
         error = set ? 0 : -ENOMEM;
         if (set) {
             set->next = *bucket;
             *bucket = set;
-            sets.count++;
+            add_relaxed(&sets.count, 1);
         }
     }
     cu__lock_drop(&sets.lock);
     *out = set;
     return error;
+}
+
+void cu__label_stats(struct cu_runtime_stats *out)
+{
+    out->label_sets = load_relaxed(&sets.count);
+    out->label_sets_refused = load_relaxed(&sets.refused);
 }
 
 int cu_label_set(const char *key, const char *value)

@@ -24,6 +24,7 @@ struct node {
 
 static struct node *buckets[BUCKETS]; /* any: atomic */
 static uint32_t count;                /* any: atomic */
+static uint64_t refused;              /* any: atomic */
 
 /* For what is beyond the bounds. */
 static const struct cu_origin more = {.is_more = true};
@@ -53,6 +54,7 @@ static const struct cu_origin *add(struct node **bucket, struct node *seen,
 {
     struct node *node = load_relaxed(&count) < COPPER_ORIGINS_MAX ? malloc(sizeof(*node)) : NULL;
     if (node == NULL) {
+        add_relaxed(&refused, 1);
         return &more;
     }
     *node = (struct node){.public = *wanted, .next = seen};
@@ -83,4 +85,10 @@ const struct cu_origin *cu__origin_intern(const struct cu_origin *parent,
     struct node *seen = load_acquire(bucket); /* pairs with add */
     struct node *node = find(seen, &wanted);
     return node ? &node->public : add(bucket, seen, &wanted);
+}
+
+void cu__origin_stats(struct cu_runtime_stats *out)
+{
+    out->origins = load_relaxed(&count);
+    out->origins_refused = load_relaxed(&refused);
 }

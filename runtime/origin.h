@@ -8,12 +8,14 @@
 #include "types.h"
 
 #define COPPER_ORIGIN_DEPTH 32u
-#define COPPER_ORIGINS_MAX  16384u
 
 /* The one for a place and function below a parent's origin (NULL: a plain thread). Takes no lock;
  * allocates once for each. */
 const struct cu_origin *cu__origin_intern(const struct cu_origin *parent,
                                           const struct cu_site *site, void (*entry)(void *));
+
+struct cu_runtime_stats;
+void cu__origin_stats(struct cu_runtime_stats *out);
 
 /* By who spawns: mostly the same child as the time before. */
 static inline const struct cu_origin *cu__origin_of_child(struct cu__g *parent,

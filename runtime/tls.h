@@ -49,6 +49,8 @@ static inline void cu__m_runs(struct cu__m *m, struct cu__g *g)
 
 const struct cu_labels *cu__thread_labels(void);
 void cu__thread_labels_set(const struct cu_labels *labels);
+struct cu_runtime_stats;
+void cu__label_stats(struct cu_runtime_stats *out);
 struct cu__scope *cu__thread_scope(void);
 void cu__thread_scope_set(struct cu__scope *scope);
 

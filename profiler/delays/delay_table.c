@@ -4,9 +4,10 @@
  */
 #include "delay_table.h"
 
+#include "pages.h"
+
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 static struct cu__delay_entry *entries; /* COPPER_DELAY_PLACES, then one for each kind */
 static cu_frame *pool;                  /* COPPER_DELAY_FRAMES */
@@ -14,21 +15,14 @@ static _Atomic bool is_open;
 static _Atomic uint32_t entries_used, pool_used;
 static _Atomic uint64_t refused;
 
-static void *reserve(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
 int cu__delay_table_open(void)
 {
     if (atomic_load(&is_open)) {
         return 0;
     }
     size_t n = COPPER_DELAY_PLACES + COPPER_DELAY_KINDS;
-    entries = entries ? entries : reserve(n * sizeof(*entries));
-    pool = pool ? pool : reserve(COPPER_DELAY_FRAMES * sizeof(*pool));
+    entries = entries ? entries : cu__pages_map(n * sizeof(*entries));
+    pool = pool ? pool : cu__pages_map(COPPER_DELAY_FRAMES * sizeof(*pool));
     if (!entries || !pool) {
         return -ENOMEM;
     }
@@ -70,6 +64,7 @@ static void fill(struct cu__delay_entry *e, const struct cu__delay_key *key, con
     uint32_t first = atomic_fetch_add_explicit(&pool_used, n, memory_order_relaxed);
     if (first > COPPER_DELAY_FRAMES - n) {
         atomic_fetch_sub_explicit(&pool_used, n, memory_order_relaxed);
+        atomic_fetch_add_explicit(&refused, 1, memory_order_relaxed);
         n = 0; /* counted, but as a stack that is not known */
     } else {
         memcpy(pool + first, frames, n * sizeof(*frames));
@@ -157,6 +152,11 @@ uint64_t cu__delay_entries(enum cu__delay_kind kind)
     uint64_t n = 0;
     cu__delay_each(kind, count_one, &n);
     return n;
+}
+
+uint64_t cu__delay_table_used(void)
+{
+    return atomic_load_explicit(&entries_used, memory_order_relaxed);
 }
 
 uint64_t cu__delay_table_bytes(void)

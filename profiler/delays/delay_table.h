@@ -66,8 +66,9 @@ void cu__delay_each(enum cu__delay_kind kind,
                     void (*visit)(const struct cu__delay_entry *entry, const cu_frame *frames,
                                   void *arg),
                     void *arg);
-/* How many there are; bytes in use; what found the table full. */
+/* How many there are; of all kinds; bytes in use; what found the table full. */
 uint64_t cu__delay_entries(enum cu__delay_kind kind);
+uint64_t cu__delay_table_used(void);
 uint64_t cu__delay_table_bytes(void);
 uint64_t cu__delay_table_refused(void);
 

@@ -264,6 +264,7 @@ void cu_heap_stats_read(struct cu_heap_stats *out)
         .sites = cu__site_count(),
         .bytes = cu__block_memory() + cu__site_bytes() + cu__pending_memory(),
         .ns = atomic_load(&cu__heap_ns),
+        .sites_max = COPPER_HEAP_SITES_MAX,
     };
     memcpy(out, &s, size);
 }

@@ -71,8 +71,9 @@ struct cu_object_info {
 /* Where a coroutine and its ancestors were spawned, kept when those have ended. Each pair of a
  * parent's origin and a place exists once, lives as long as the process and never changes, so
  * pointers may be kept and compared. A coroutine that spawns one like itself (same place, same
- * function) shares its origin with the child. At most 32 generations and 16384 origins are
- * remembered: what lies beyond has the origin that is_more. */
+ * function) shares its origin with the child. At most 32 generations and COPPER_ORIGINS_MAX origins
+ * are remembered: what lies beyond has the origin that is_more. */
+#define COPPER_ORIGINS_MAX 16384
 struct cu_origin {
     const struct cu_origin *parent; /* NULL: spawned by a plain thread */
     const struct cu_site *site;     /* NULL: unknown */
@@ -153,6 +154,10 @@ struct cu_runtime_stats {
     uint64_t threads_max;             /* COPPER_MAXTHREADS */
     uint64_t threads_refused;         /* times that one more was wanted and not to be had */
     uint64_t runnable;                /* coroutines in queues, at a glance */
+    uint64_t label_sets;              /* different ones; at most COPPER_LABEL_SETS_MAX */
+    uint64_t label_sets_refused;      /* times that one more was wanted */
+    uint64_t origins;         /* spawn sites by their ancestors; at most COPPER_ORIGINS_MAX */
+    uint64_t origins_refused; /* spawns that count as is_more since there was no room */
 };
 void cu_runtime_stats_read(struct cu_runtime_stats *out);
 

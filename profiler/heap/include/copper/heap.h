@@ -70,12 +70,14 @@ struct cu_heap_stats {
     uint64_t cut;        /* samples whose stack is incomplete */
     uint64_t waiting;    /* samples whose stack is still to be completed */
     uint64_t sites;
-    uint64_t bytes; /* memory that all this takes */
-    uint64_t ns;    /* time spent on samples */
+    uint64_t bytes;     /* memory that all this takes */
+    uint64_t ns;        /* time spent on samples */
+    uint64_t sites_max; /* room for sites */
 };
 void cu_heap_stats_read(struct cu_heap_stats *out);
 
-/* The thread that completes stacks, by its id; 0: there is none yet. It is no thread of the program's. */
+/* The thread that completes stacks, by its id; 0: there is none yet. It is no thread of the
+ * program's. */
 int32_t cu_heap_helper(void);
 
 /* The calling thread's allocations are not sampled from now on: for threads of tools. */
