@@ -8,6 +8,10 @@
  * here from the copy in the record, after cu_stacks_prepare. Records carry the time they were taken,
  * so a window's edges are exact whenever its ring is read.
  *
+ * Stacks are kept in one of two tables: the one that new windows count in, and, while windows that
+ * opened before it was half full are still open, the one before. So a profile without end, in windows of
+ * which the next is open before the last is closed, meets new stacks for ever and is never out of room.
+ *
  * The collector lowers the rate of windows that did not ask for one when signals, handler and itself
  * cost more than the budget's share of what the program used. Looking at threads is paced by its own
  * cost.
@@ -48,14 +52,17 @@ static pthread_once_t set_up_once = PTHREAD_ONCE_INIT;
 
 /* All below: lock. */
 static struct cu__run *runs;
-static unsigned nholders; /* windows whose stacks may still be read */
 static uint64_t wanted, finished;
 static bool is_collecting, is_taken_over;
 static int current_hz;
 static int budget_hz = COPPER_CPU_HZ_DEFAULT;
 static uint32_t last_epoch;
 static int64_t next_scan_ns, next_thorough_ns, next_budget_ns;
-static struct cu__stack_table table;
+static struct stacks {
+    struct cu__stack_table table;
+    unsigned nholders; /* windows that count in it, or whose stacks may still be read */
+} tables[2];
+static unsigned newest; /* the one that windows count in which open now */
 static struct cu__run_counts totals; /* what the collector itself counts */
 static struct cu__run_counts cost_before;
 static struct cu__budget_look budget_look;
@@ -113,43 +120,64 @@ static unsigned finish_walk(const struct cu__record *record, bool *is_prepared, 
     return n;
 }
 
-static void count_into_runs(const struct cu__record *record, int64_t number)
+static bool is_within(const struct cu__run *run, const struct cu__record *record)
 {
     int64_t at = (int64_t)record->time_ns;
-    for (struct cu__run *run = runs; run; run = run->next) {
-        if (at < run->start_ns || at >= run->end_ns) {
-            continue;
-        }
-        switch ((enum cu__record_weight)record->weight) {
-        case COPPER_WEIGHT_CLOCK:
-            run->weights[number] += record->weight_ns;
-            break;
-        case COPPER_WEIGHT_TICK:
-            run->ticks[number]++;
-            run->span_ns += record->span_ns;
-            run->spans += record->span_ns > 0;
-            break;
-        case COPPER_WEIGHT_USER:
-            run->user[number] += record->weight_ns;
-            run->user_ns += record->span_ns;
-            run->user_parts += record->weight_ns;
-            break;
-        }
+    return at >= run->start_ns && at < run->end_ns;
+}
+
+static void count_into_run(struct cu__run *run, const struct cu__record *record, int64_t number)
+{
+    switch ((enum cu__record_weight)record->weight) {
+    case COPPER_WEIGHT_CLOCK:
+        run->weights[number] += record->weight_ns;
+        break;
+    case COPPER_WEIGHT_TICK:
+        run->ticks[number]++;
+        run->span_ns += record->span_ns;
+        run->spans += record->span_ns > 0;
+        break;
+    case COPPER_WEIGHT_USER:
+        run->user[number] += record->weight_ns;
+        run->user_ns += record->span_ns;
+        run->user_parts += record->weight_ns;
+        break;
     }
 }
 
-/* One that the stack table refused. What it stands for of the user level goes to nobody. */
-static void refuse_record(const struct cu__record *record)
+/* For want of room. What the record stands for of the user level goes to nobody. */
+static void refuse_for_run(struct cu__run *run, const struct cu__record *record)
 {
-    int64_t at = (int64_t)record->time_ns;
-    totals.refused++;
-    totals.refused_ns += record->weight_ns;
-    for (struct cu__run *run = runs; run && record->weight == COPPER_WEIGHT_USER; run = run->next) {
-        if (at >= run->start_ns && at < run->end_ns) {
-            run->user_ns += record->span_ns;
-            run->user_parts += record->weight_ns;
+    run->refused++;
+    run->refused_ns += record->weight_ns;
+    if (record->weight == COPPER_WEIGHT_USER) {
+        run->user_ns += record->span_ns;
+        run->user_parts += record->weight_ns;
+    }
+}
+
+/* Into the windows that count in this table. False: some wanted it, and there was no room. */
+static bool count_into_table(struct cu__stack_table *table, const struct cu__record *record,
+                             struct cu__stack *key)
+{
+    int64_t number = -1;
+    bool is_wanted = false;
+    for (struct cu__run *run = runs; run; run = run->next) {
+        if (run->stacks != table || !is_within(run, record)) {
+            continue;
+        }
+        if (!is_wanted) {
+            is_wanted = true;
+            key->name = cu__stack_table_name(table, record->thread_name);
+            number = cu__stack_table_add(table, key, walked);
+        }
+        if (number >= 0) {
+            count_into_run(run, record, number);
+        } else {
+            refuse_for_run(run, record);
         }
     }
+    return !is_wanted || number >= 0;
 }
 
 static void count_record(const struct cu__record *record, bool *is_prepared)
@@ -157,15 +185,11 @@ static void count_record(const struct cu__record *record, bool *is_prepared)
     struct cu__stack key = {.here = record->here, .labels = record->labels};
     key.nframes = (uint16_t)finish_walk(record, is_prepared, &key.is_cut);
     cu__trace_cpu_sample(record, walked, key.nframes, key.is_cut);
-    key.name = cu__stack_table_name(&table, record->thread_name);
-    int64_t number = cu__stack_table_add(&table, &key, walked);
     totals.samples++;
     totals.cut += key.is_cut;
-    if (number < 0) {
-        refuse_record(record);
-        return;
-    }
-    count_into_runs(record, number);
+    bool has_room = count_into_table(&tables[0].table, record, &key);
+    has_room = count_into_table(&tables[1].table, record, &key) && has_room;
+    totals.refused += !has_room;
 }
 
 static void drain(void)
@@ -341,9 +365,6 @@ static void *collect(void *unused)
     cu__timers_recycle(true);
     current_hz = 0;
     is_collecting = false;
-    if (nholders == 0) {
-        cu__stack_table_reset(&table);
-    }
     pthread_mutex_unlock(&lock);
     return unused;
 }
@@ -356,12 +377,18 @@ static void init_conditions(void)
     cu__timed_cond_init(&round_finished);
 }
 
+static void forget_stacks(struct stacks *s)
+{
+    if (s->table.stacks) {
+        cu__stack_table_reset(&s->table);
+    }
+}
+
 static void forget_in_child(void)
 {
     pthread_mutex_init(&lock, NULL);
     init_conditions();
     runs = NULL;
-    nholders = 0;
     wanted = 0;
     finished = 0;
     is_collecting = false;
@@ -371,8 +398,9 @@ static void forget_in_child(void)
     next_thorough_ns = 0;
     memset(&totals, 0, sizeof totals);
     memset(&cost_before, 0, sizeof cost_before);
-    if (table.stacks) {
-        cu__stack_table_reset(&table);
+    for (unsigned i = 0; i < 2; i++) {
+        tables[i].nholders = 0;
+        forget_stacks(&tables[i]);
     }
     cu__timers_forget();
     cu__own_threads_forget();
@@ -394,13 +422,34 @@ static void await_round(void)
     }
 }
 
-/* lock held. Signal, table and collector are there. 0 or -errno with a line in error. */
+/* lock held. The table for a window that opens now; NULL: no memory. */
+static struct cu__stack_table *take_stacks(void)
+{
+    if (cu__stack_table_is_half_full(&tables[newest].table) && tables[!newest].nholders == 0) {
+        newest = !newest;
+    }
+    struct stacks *s = &tables[newest];
+    if (cu__stack_table_open(&s->table) != 0) {
+        return NULL;
+    }
+    s->nholders++;
+    return &s->table;
+}
+
+/* lock held. */
+static void drop_stacks(struct cu__run *run)
+{
+    struct stacks *s = run->stacks == &tables[1].table ? &tables[1] : &tables[0];
+    s->nholders -= run->stacks != NULL;
+    run->stacks = NULL;
+    if (s->nholders == 0) {
+        forget_stacks(s);
+    }
+}
+
+/* lock held. Signal and collector are there. 0 or -errno with a line in error. */
 static int start_sampling(char error[COPPER_ERROR_MAX])
 {
-    if (cu__stack_table_open(&table) != 0) {
-        snprintf(error, COPPER_ERROR_MAX, "no memory for the stack table");
-        return -ENOMEM;
-    }
     if (current_hz > 0 && !cu__signal_is_ours()) {
         notice_takeover();
     }
@@ -433,12 +482,15 @@ int cu__run_open(struct cu__run *run, char error[COPPER_ERROR_MAX])
     run->start_ns = INT64_MAX;
     run->end_ns = INT64_MAX;
     run->next = runs;
+    run->stacks = take_stacks();
     runs = run; /* before the collector starts: it ends when it finds none */
-    nholders++;
-    int err = start_sampling(error);
+    int err = run->stacks ? start_sampling(error) : -ENOMEM;
+    if (!run->stacks) {
+        snprintf(error, COPPER_ERROR_MAX, "no memory for the stack table");
+    }
     if (err) {
         runs = run->next;
-        nholders--;
+        drop_stacks(run);
     } else {
         await_round();
         struct timespec wall;
@@ -470,8 +522,8 @@ void cu__run_close(struct cu__run *run)
     await_round();
     take_counts(&run->after);
     cu__threads_note_blocked(run);
-    run->nstacks = table.nstacks;
-    run->table_bytes = cu__stack_table_bytes(&table);
+    run->nstacks = run->stacks->nstacks;
+    run->table_bytes = cu__stack_table_bytes(run->stacks);
     unlink_run(run);
     pthread_cond_signal(&wanted_changed); /* the last window ends the collector */
     pthread_mutex_unlock(&lock);
@@ -479,18 +531,9 @@ void cu__run_close(struct cu__run *run)
 
 void cu__run_release(struct cu__run *run)
 {
-    (void)run;
     pthread_mutex_lock(&lock);
-    nholders--;
-    if (nholders == 0 && !is_collecting) {
-        cu__stack_table_reset(&table);
-    }
+    drop_stacks(run);
     pthread_mutex_unlock(&lock);
-}
-
-const struct cu__stack_table *cu__run_stacks(void)
-{
-    return &table;
 }
 
 void cu__sampler_totals(struct cu__sampler_totals *out)
@@ -502,7 +545,9 @@ void cu__sampler_totals(struct cu__sampler_totals *out)
         out->open_runs++;
     }
     out->hz = current_hz;
-    out->table_bytes = table.stacks ? cu__stack_table_bytes(&table) : 0;
-    out->table_stacks = table.nstacks;
+    for (unsigned i = 0; i < 2; i++) {
+        out->table_bytes += tables[i].table.stacks ? cu__stack_table_bytes(&tables[i].table) : 0;
+        out->table_stacks += tables[i].table.nstacks;
+    }
     pthread_mutex_unlock(&lock);
 }

@@ -20,6 +20,7 @@
  */
 #include "cpu_int.h"
 #include "encode.h"
+#include "pages.h"
 #include "recorded.h"
 #include "waiting.h"
 
@@ -32,7 +33,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -135,7 +135,7 @@ struct measured {
 static void measure(struct measured *m, const struct cu__run *run)
 {
     double lost = (double)(run->after.timers.dropped_ns - run->before.timers.dropped_ns) +
-                  (double)(run->after.refused_ns - run->before.refused_ns);
+                  (double)run->refused_ns;
     *m = (struct measured){0, (double)run->user_ns, (double)program_ns(run) - lost};
     for (uint32_t i = 0; i < run->nstacks; i++) {
         m->nticks += (double)run->ticks[i];
@@ -175,7 +175,7 @@ static double edge_factor(const struct cu__run *run)
 
 static int encode_stacks(struct cu__encoder *e, const struct cu__run *run, struct sums *sums)
 {
-    const struct cu__stack_table *table = cu__run_stacks();
+    const struct cu__stack_table *table = run->stacks;
     uint64_t period = run->period_ns, tick = (uint64_t)tick_weight(run);
     double part = run->user_parts > 0 ? (double)run->user_ns / (double)run->user_parts : 0;
     double edge = edge_factor(run);
@@ -273,9 +273,8 @@ static void comment_on_losses(struct cu_pprof *p, const struct cu__run *run,
                               const struct sums *sums, double unnamed)
 {
     const struct cu__run_counts *a = &run->before, *b = &run->after;
-    uint64_t dropped = b->timers.dropped - a->timers.dropped + b->refused - a->refused;
-    uint64_t dropped_ns =
-        b->timers.dropped_ns - a->timers.dropped_ns + b->refused_ns - a->refused_ns;
+    uint64_t dropped = b->timers.dropped - a->timers.dropped + run->refused;
+    uint64_t dropped_ns = b->timers.dropped_ns - a->timers.dropped_ns + run->refused_ns;
     comment(p, "# incomplete: %llu ns dropped in %llu samples, %lld ns cut of %lld ns",
             (unsigned long long)dropped_ns, (unsigned long long)dropped,
             (long long)(sums->cut * (int64_t)run->period_ns),
@@ -356,14 +355,11 @@ int cu__cpu_open(int hz, struct cu__cpu_window **out, char error[COPPER_ERROR_MA
         return -EINVAL;
     }
     struct cu__cpu_window *w = calloc(1, sizeof *w);
-    uint64_t *weights = mmap(NULL, 3 * weights_bytes, PROT_READ | PROT_WRITE,
-                             MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (!w || weights == MAP_FAILED) {
+    uint64_t *weights = cu__pages_map(3 * weights_bytes);
+    if (!w || !weights) {
         snprintf(error, COPPER_ERROR_MAX, "no memory for a profile");
         free(w);
-        if (weights != MAP_FAILED) {
-            munmap(weights, 3 * weights_bytes);
-        }
+        cu__pages_unmap(weights, 3 * weights_bytes);
         return -ENOMEM;
     }
     w->pid = getpid();
@@ -374,7 +370,7 @@ int cu__cpu_open(int hz, struct cu__cpu_window **out, char error[COPPER_ERROR_MA
     w->run.user = weights + 2 * COPPER_STACKS_MAX;
     int err = cu__run_open(&w->run, error);
     if (err) {
-        munmap(weights, 3 * weights_bytes);
+        cu__pages_unmap(weights, 3 * weights_bytes);
         free(w);
         return err;
     }
@@ -395,7 +391,7 @@ int cu__cpu_close(struct cu__cpu_window *w, struct cu_pprof **out, char error[CO
     if (err) {
         snprintf(error, COPPER_ERROR_MAX, "cannot build the profile: %s", strerror(-err));
     }
-    munmap(w->run.weights, 3 * weights_bytes);
+    cu__pages_unmap(w->run.weights, 3 * weights_bytes);
     free(w);
     return err;
 }

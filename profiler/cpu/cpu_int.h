@@ -212,8 +212,7 @@ struct cu__run_counts {
     struct cu__timer_stats timers;
     uint64_t cut;         /* samples that do not reach the outermost frame */
     uint64_t samples;     /* records counted */
-    uint64_t refused_ns;  /* weight that found the stack table full */
-    uint64_t refused;
+    uint64_t refused;     /* records that found a stack table full */
     int64_t collector_ns; /* CPU time of the collector thread */
     int64_t process_ns;   /* CPU time of the process, by the kernel */
     int64_t own_ns;       /* ... of this, threads of our own */
@@ -236,6 +235,8 @@ struct cu__run {
     uint64_t user_ns, user_parts; /* time at user level of threads with perf events, and what it is
                                    * shared out among, with what the stack table refused */
     uint64_t span_ns, spans; /* of these: sum and number of pairs, see above */
+    uint64_t refused, refused_ns; /* records of the window that found the stack table full */
+    struct cu__stack_table *stacks; /* the table that these count in */
     uint32_t nstacks;    /* stacks there were at the end */
     uint64_t table_bytes; /* what they took */
     int hz_min, hz_max;  /* the sampler's rates meanwhile */
@@ -251,11 +252,10 @@ struct cu__run {
 
 /* Opens the window: when it returns 0, threads have timers and run->start_ns is set. */
 int cu__run_open(struct cu__run *run, char error[COPPER_ERROR_MAX]);
-/* Closes it: every record up to now is counted. Its stacks stay readable until cu__run_release. */
+/* Closes it: every record up to now is counted. Its stacks stay readable until cu__run_release; see
+ * stack_table.h about that. */
 void cu__run_close(struct cu__run *run);
 void cu__run_release(struct cu__run *run);
-/* The table that run->weights counts in; see stack_table.h about reading it. */
-const struct cu__stack_table *cu__run_stacks(void);
 
 /* Totals since the process started, for self-reports. */
 struct cu__sampler_totals {

@@ -4,25 +4,12 @@
  */
 #include "stack_table.h"
 
+#include "pages.h"
+
 #include <errno.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #define COPPER_INDEX_SIZE (2u * COPPER_STACKS_MAX)
-
-static void *reserve(size_t bytes)
-{
-    void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    return memory == MAP_FAILED ? NULL : memory;
-}
-
-static void give_back(void *memory, size_t bytes)
-{
-    if (memory) {
-        madvise(memory, bytes, MADV_DONTNEED); /* private anonymous pages read as zero again */
-    }
-}
 
 static const size_t stacks_bytes = sizeof(struct cu__stack) * COPPER_STACKS_MAX;
 static const size_t index_bytes = sizeof(uint32_t) * COPPER_INDEX_SIZE;
@@ -31,11 +18,11 @@ static const size_t names_bytes = (size_t)COPPER_THREAD_NAME * COPPER_STACK_NAME
 
 int cu__stack_table_open(struct cu__stack_table *t)
 {
-    /* what an earlier, failed attempt reserved is used again */
-    t->stacks = t->stacks ? t->stacks : reserve(stacks_bytes);
-    t->index = t->index ? t->index : reserve(index_bytes);
-    t->frames = t->frames ? t->frames : reserve(frames_bytes);
-    t->names = t->names ? t->names : reserve(names_bytes);
+    /* what an earlier, failed attempt mapped is used again */
+    t->stacks = t->stacks ? t->stacks : cu__pages_map(stacks_bytes);
+    t->index = t->index ? t->index : cu__pages_map(index_bytes);
+    t->frames = t->frames ? t->frames : cu__pages_map(frames_bytes);
+    t->names = t->names ? t->names : cu__pages_map(names_bytes);
     if (!t->stacks || !t->index || !t->frames || !t->names) {
         return -ENOMEM;
     }
@@ -45,10 +32,10 @@ int cu__stack_table_open(struct cu__stack_table *t)
 
 void cu__stack_table_reset(struct cu__stack_table *t)
 {
-    give_back(t->stacks, stacks_bytes);
-    give_back(t->index, index_bytes);
-    give_back(t->frames, frames_bytes);
-    give_back(t->names, names_bytes);
+    cu__pages_empty(t->stacks, stacks_bytes);
+    cu__pages_empty(t->index, index_bytes);
+    cu__pages_empty(t->frames, frames_bytes);
+    cu__pages_empty(t->names, names_bytes);
     t->nstacks = 0;
     t->nframes = 0;
     t->nnames = 1;
@@ -126,6 +113,12 @@ uint32_t cu__stack_table_name(struct cu__stack_table *t, const char name[COPPER_
     memcpy(t->names[t->nnames], name, COPPER_THREAD_NAME);
     t->names[t->nnames][COPPER_THREAD_NAME - 1] = '\0';
     return t->nnames++;
+}
+
+bool cu__stack_table_is_half_full(const struct cu__stack_table *t)
+{
+    return t->nstacks >= COPPER_STACKS_MAX / 2 || t->nframes >= COPPER_STACK_FRAMES_MAX / 2 ||
+           t->nnames >= COPPER_STACK_NAMES_MAX / 2;
 }
 
 uint64_t cu__stack_table_bytes(const struct cu__stack_table *t)

@@ -85,7 +85,7 @@ class Server:
         """One request: (status, headers with lower-case names, body)."""
         c = http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         try:
-            c.request(method, path if path.startswith("/debug") else "/debug/pprof/" + path,
+            c.request(method, path if path.startswith("/") else "/debug/pprof/" + path,
                       body=body, headers=headers or {})
             r = c.getresponse()
             return r.status, {k.lower(): v for k, v in r.getheaders()}, r.read()

@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "pages.c"
 #include "stack_table.c" /* the library does not show it */
 
 static struct cu__stack_table table;
