@@ -8,9 +8,9 @@
  * here from the copy in the record, after cu_stacks_prepare. Records carry the time they were taken,
  * so a window's edges are exact whenever its ring is read.
  *
- * Stacks are kept in one of two tables: the one that new windows count in, and, while windows that
- * opened before it was half full are still open, the one before. So a profile without end, in windows of
- * which the next is open before the last is closed, meets new stacks for ever and is never out of room.
+ * Stacks are kept in one of two tables: the one that new windows count in, and the one before, while its
+ * windows are still open. So a profile without end, in windows of which the next is open before the last
+ * is closed, meets new stacks for ever and is never out of room; nor does it keep them for long.
  *
  * The collector lowers the rate of windows that did not ask for one when signals, handler and itself
  * cost more than the budget's share of what the program used. Looking at threads is paced by its own
@@ -44,6 +44,7 @@
 #define COPPER_THOROUGH_NS    1000000000
 #define COPPER_BUDGET_NS      1000000000 /* the budget is looked at this often */
 #define COPPER_BUDGET_HZ_MIN  10         /* and never asks for less than this */
+#define COPPER_WORN           (1.0 / 16) /* a table so full takes no new windows, if it can be helped */
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t wanted_changed; /* the collector waits */
@@ -425,7 +426,7 @@ static void await_round(void)
 /* lock held. The table for a window that opens now; NULL: no memory. */
 static struct cu__stack_table *take_stacks(void)
 {
-    if (cu__stack_table_is_half_full(&tables[newest].table) && tables[!newest].nholders == 0) {
+    if (cu__stack_table_fullness(&tables[newest].table) > COPPER_WORN && tables[!newest].nholders == 0) {
         newest = !newest;
     }
     struct stacks *s = &tables[newest];

@@ -18,6 +18,9 @@ static const size_t names_bytes = (size_t)COPPER_THREAD_NAME * COPPER_STACK_NAME
 
 int cu__stack_table_open(struct cu__stack_table *t)
 {
+    if (t->nnames > 0) {
+        return 0; /* it is open, and may be being read */
+    }
     /* what an earlier, failed attempt mapped is used again */
     t->stacks = t->stacks ? t->stacks : cu__pages_map(stacks_bytes);
     t->index = t->index ? t->index : cu__pages_map(index_bytes);
@@ -26,7 +29,7 @@ int cu__stack_table_open(struct cu__stack_table *t)
     if (!t->stacks || !t->index || !t->frames || !t->names) {
         return -ENOMEM;
     }
-    t->nnames = t->nnames ? t->nnames : 1; /* 0 means no name */
+    t->nnames = 1; /* 0 means no name */
     return 0;
 }
 
@@ -115,10 +118,13 @@ uint32_t cu__stack_table_name(struct cu__stack_table *t, const char name[COPPER_
     return t->nnames++;
 }
 
-bool cu__stack_table_is_half_full(const struct cu__stack_table *t)
+double cu__stack_table_fullness(const struct cu__stack_table *t)
 {
-    return t->nstacks >= COPPER_STACKS_MAX / 2 || t->nframes >= COPPER_STACK_FRAMES_MAX / 2 ||
-           t->nnames >= COPPER_STACK_NAMES_MAX / 2;
+    double stacks = (double)t->nstacks / COPPER_STACKS_MAX;
+    double frames = (double)t->nframes / COPPER_STACK_FRAMES_MAX;
+    double names = (double)t->nnames / COPPER_STACK_NAMES_MAX;
+    double most = stacks > frames ? stacks : frames;
+    return most > names ? most : names;
 }
 
 uint64_t cu__stack_table_bytes(const struct cu__stack_table *t)

@@ -47,8 +47,8 @@ uint32_t cu__stack_table_name(struct cu__stack_table *t, const char name[COPPER_
 /* The number of the stack, adding it on first sight; -1: no room. key->first and hash are ignored. */
 int64_t cu__stack_table_add(struct cu__stack_table *t, const struct cu__stack *key,
                             const cu_frame *frames);
-/* Of any of its three parts. */
-bool cu__stack_table_is_half_full(const struct cu__stack_table *t);
+/* 0 to 1: of the fullest of its three parts. */
+double cu__stack_table_fullness(const struct cu__stack_table *t);
 /* Bytes in use. */
 uint64_t cu__stack_table_bytes(const struct cu__stack_table *t);
 

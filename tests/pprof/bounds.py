@@ -53,6 +53,9 @@ class Program(Server):
         libraries = [os.path.join(BUILD, "tests", "libstacks_reload_%s.so" % n) for n in ("one", "two")]
         super().__init__(program("bounds_program"), WHAT, *libraries, env=env)
 
+    def __exit__(self, *exception):
+        check(self.stop() == 0, "%s: the program ends well" % WHAT)
+
     def act(self, n):
         self.process.stdin.write(b"%d\n" % n)
         self.process.stdin.flush()
@@ -64,7 +67,7 @@ class Program(Server):
         check(status == 200, "metrics: %d" % status)
         values = {k: float(v) for k, v in re.findall(r"^([a-z]\S*) (\S+)$", body.decode(), re.M)}
         table = lambda what, name: values['copper_profiler_%s{table="%s"}' % (what, name)]
-        return {"in use": values["go_memstats_heap_inuse_bytes"], "fds": values["process_open_fds"],
+        return {"in use": values.get("go_memstats_heap_inuse_bytes", 0), "fds": values["process_open_fds"],
                 "threads": values["go_threads"], "samples": values["copper_profiler_cpu_samples_total"],
                 "table": lambda name: table("table_entries", name),
                 "most": lambda name: table("table_entries_max", name),

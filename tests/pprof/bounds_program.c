@@ -29,7 +29,7 @@
 #define TOGETHER 8          /* threads */
 #define LIBRARY  (5u << 12) /* bytes that a library takes */
 
-static volatile uint64_t sink;
+static __thread volatile uint64_t sink;
 static char **libraries;
 
 static int64_t now_ns(clockid_t clock)

@@ -2,7 +2,7 @@
  *
  * Purpose: a program that never stays as it is, to be profiled all the time: churn_program LIBRARY LIBRARY.
  * Threads are born, allocate, burn and end; coroutines are spawned, wait for each other and end; two
- * libraries take each other's place. Prints the address; at the first line of input all that stops, and it
+ * libraries take each other's place, which is one of many. Prints the address; at the first line of input all that stops, and it
  * prints "coroutines N threads N opens N". Ends with its input.
  */
 #include <copper/chan.h>
@@ -11,16 +11,20 @@
 #include <copper/sync.h>
 #include <copper/time.h>
 #include <dlfcn.h>
+#include <link.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
-#define BATCH 64
+#define BATCH   64
+#define PLACES  64         /* of libraries */
+#define LIBRARY (5u << 12) /* bytes that one takes */
 
 static atomic_bool is_over;
 static atomic_long coroutines, threads, opens;
@@ -90,6 +94,7 @@ static void *spawn_threads(void *arg)
 static void *change_libraries(void *paths)
 {
     char **path = paths;
+    void *taken[PLACES] = {NULL};
     for (int i = 0; !is_over; i++) {
         void *library = dlopen(path[i % 2], RTLD_NOW | RTLD_LOCAL);
         if (!library) {
@@ -101,7 +106,17 @@ static void *change_libraries(void *paths)
         int (*spin)(volatile int *, unsigned) =
             (int (*)(volatile int *, unsigned))dlsym(library, "spin");
         spin(&who, 100000);
+        struct link_map *map = library;
+        void *was_at = (void *)map->l_addr;
         dlclose(library);
+        /* for a while, no other comes there */
+        void **place = &taken[i % PLACES];
+        if (*place) {
+            munmap(*place, LIBRARY);
+        }
+        *place = mmap(was_at, LIBRARY, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
+                      -1, 0);
+        *place = *place == MAP_FAILED ? NULL : *place;
         usleep(1000);
     }
     return NULL;

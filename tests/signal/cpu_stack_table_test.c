@@ -71,6 +71,7 @@ static void full_table_refuses_and_keeps_what_it_has(void **state)
         assert_int_equal(cu__stack_table_add(&table, &key, &frame), frame);
     }
     assert_int_equal(cu__stack_table_add(&table, &key, &frame), -1);
+    assert_true(cu__stack_table_fullness(&table) == 1);
     frame = 17;
     assert_int_equal(cu__stack_table_add(&table, &key, &frame), 17);
     cu__stack_table_reset(&table);
