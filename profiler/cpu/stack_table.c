@@ -41,7 +41,7 @@ void cu__stack_table_reset(struct cu__stack_table *t)
     cu__pages_empty(t->names, names_bytes);
     t->nstacks = 0;
     t->nframes = 0;
-    t->nnames = 1;
+    t->nnames = t->nnames > 0; /* that none is there, if it is open */
 }
 
 /* A finaliser with full avalanche: frames of one stack differ in few bits. */
