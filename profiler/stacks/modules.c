@@ -45,6 +45,8 @@ struct slot {
     _Atomic uint32_t seq; /* odd: being written */
     _Atomic uint32_t n;
     uint32_t cap;
+    struct slot
+        *outgrown; /* the one whose place this took: kept, and to be found by leak checkers */
     struct range ranges[];
 };
 
@@ -295,6 +297,7 @@ int cu__modules_publish(struct cu__range *ranges, size_t n)
         if (!slot)
             return -ENOMEM;
         slot->cap = (uint32_t)cap;
+        slot->outgrown = slots[spare];
         slots[spare] = slot;
     }
     fill_slot(slots[spare], ranges, n);
