@@ -6,6 +6,10 @@
  * no code path that could ask a debuginfod server. It is read, not mapped, so that a truncated file
  * gives an error and not SIGBUS. The unit of an address is found by the ranges of all units,
  * collected once, because not every compiler writes .debug_aranges.
+ *
+ * Out of memory, libdw would end the process, by exit() or by an assertion. So it is not asked where
+ * memory is short; and instead of exit() it jumps back to us, and what it was reading is not asked again.
+ * Names come from the symbol table then.
  */
 #include "internal.h"
 
@@ -13,14 +17,17 @@
 #include <elfutils/libdw.h>
 #include <fcntl.h>
 #include <gelf.h>
+#include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define DEBUG_FILE_MAX  (512ll << 20) /* bytes; larger files give symbols only */
 #define UNIT_RANGES_MAX (1u << 22)
 #define PATH_BYTES_MAX  4096
+#define ROOM            (16u << 20) /* more than libdw takes for one address */
 
 struct unit_range {
     uint64_t start, limit;
@@ -33,7 +40,22 @@ struct cu__lines {
     Dwarf *dwarf;
     struct unit_range *ranges;
     size_t n, cap;
+    bool is_spent; /* memory ran out in it */
 };
+
+/* Not by malloc: freeing so much would teach it to keep more. */
+static bool has_room(void)
+{
+    void *room = mmap(NULL, ROOM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return room != MAP_FAILED && munmap(room, ROOM) == 0;
+}
+
+static __thread jmp_buf *way_back; /* from libdw; while we are in it */
+
+__attribute__((noreturn)) static void out_of_memory(void)
+{
+    longjmp(*way_back, 1);
+}
 
 static bool add_range(struct cu__lines *l, uint64_t start, uint64_t limit, Dwarf_Off unit)
 {
@@ -58,11 +80,11 @@ static int compare_ranges(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-static void collect_units(struct cu__lines *l)
+static void read_units(struct cu__lines *l)
 {
     Dwarf_Off at = 0, next;
     size_t header;
-    while (dwarf_nextcu(l->dwarf, at, &next, &header, NULL, NULL, NULL) == 0) {
+    while (has_room() && dwarf_nextcu(l->dwarf, at, &next, &header, NULL, NULL, NULL) == 0) {
         Dwarf_Die unit;
         Dwarf_Addr base, start, limit;
         ptrdiff_t i = 0;
@@ -74,6 +96,20 @@ static void collect_units(struct cu__lines *l)
             break;
         at = next;
     }
+}
+
+static void collect_units(struct cu__lines *l)
+{
+    jmp_buf here;
+    Dwarf *shared = dwarf_getalt(l->dwarf); /* what several debug files have in common */
+    dwarf_new_oom_handler(l->dwarf, out_of_memory);
+    if (shared)
+        dwarf_new_oom_handler(shared, out_of_memory);
+    way_back = &here;
+    if (setjmp(here) == 0)
+        read_units(l);
+    else
+        l->is_spent = true;
     if (l->n)
         qsort(l->ranges, l->n, sizeof *l->ranges, compare_ranges);
 }
@@ -88,7 +124,7 @@ struct cu__lines *cu__lines_open(const char *path)
     if (l->fd >= 0 && fstat(l->fd, &st) == 0 && S_ISREG(st.st_mode) &&
         st.st_size <= DEBUG_FILE_MAX && elf_version(EV_CURRENT) != EV_NONE)
         l->elf = elf_begin(l->fd, ELF_C_READ, NULL);
-    if (l->elf)
+    if (l->elf && has_room())
         l->dwarf = dwarf_begin_elf(l->elf, DWARF_C_READ, NULL);
     if (l->dwarf)
         collect_units(l);
@@ -213,13 +249,12 @@ static bool is_hidden(Dwarf_Die *scope)
            hidden;
 }
 
-size_t cu__lines_find(struct cu__lines *l, uint64_t address, struct cu__arena *a,
-                      struct cu_symbol_line *out, size_t max, uint64_t *start)
+static size_t find(struct cu__lines *l, uint64_t address, struct cu__arena *a,
+                   struct cu_symbol_line *out, size_t max, uint64_t *start)
 {
     Dwarf_Die unit, *scopes;
     struct cu_symbol_line at;
     size_t n = 0;
-    *start = 0;
     if (!find_unit(l, address, &unit))
         return 0;
     memset(&at, 0, sizeof at);
@@ -249,4 +284,19 @@ size_t cu__lines_find(struct cu__lines *l, uint64_t address, struct cu__arena *a
         out[n++] = at;
     }
     return n;
+}
+
+size_t cu__lines_find(struct cu__lines *l, uint64_t address, struct cu__arena *a,
+                      struct cu_symbol_line *out, size_t max, uint64_t *start)
+{
+    jmp_buf here;
+    *start = 0;
+    if (l->is_spent || !has_room())
+        return 0;
+    way_back = &here;
+    if (setjmp(here) == 0)
+        return find(l, address, a, out, max, start);
+    l->is_spent = true;
+    *start = 0;
+    return 0;
 }

@@ -4,17 +4,30 @@
  */
 #include <copper/stacks.h>
 #include <dlfcn.h>
+#include <limits.h>
+#include <malloc.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/auxv.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cmocka.h>
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+#define IS_SANITIZED
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer) || __has_feature(address_sanitizer)
+#define IS_SANITIZED
+#endif
+#endif
 
 #define FILE_NAME "/tests/unit/stacks_symbolize_test.c"
 
@@ -267,6 +280,64 @@ static void parked_registers_walk(void **state)
     assert_int_equal(w.n, 0);
 }
 
+#ifndef IS_SANITIZED
+void *__libc_malloc(size_t n);
+void __libc_free(void *p);
+
+static atomic_long bytes_left = LONG_MAX / 2;
+
+__attribute__((visibility("default"))) void *malloc(size_t n)
+{
+    void *p = (long)n <= bytes_left ? __libc_malloc(n) : NULL;
+    bytes_left -= (long)malloc_usable_size(p);
+    return p;
+}
+
+__attribute__((visibility("default"))) void free(void *p)
+{
+    bytes_left += (long)malloc_usable_size(p);
+    __libc_free(p);
+}
+
+__attribute__((visibility("default"))) void *mmap(void *at, size_t n, int prot, int flags, int fd,
+                                                  off_t offset)
+{
+    if ((long)n > bytes_left) {
+        return MAP_FAILED;
+    }
+    return (void *)syscall(SYS_mmap, at, n, prot, flags, fd, offset);
+}
+
+static void symbolize_with(long bytes)
+{
+    uint64_t libc = (uint64_t)(uintptr_t)&qsort;
+    struct cu_symbolizer *s = cu_symbolizer_open();
+    struct cu_symbol symbol;
+    bytes_left = bytes;
+    cu_symbolize(s, (cu_frame)cu_module_at(captured)->id << 48 | captured, &symbol);
+    cu_symbolize(s, (cu_frame)cu_module_at(libc)->id << 48 | libc, &symbol);
+    _exit(0);
+}
+
+/* libdw would end the process. */
+static void memory_may_run_out(void **state)
+{
+    (void)state;
+    outer();
+    for (long bytes = 0; bytes < 64 << 20; bytes += 4096 + bytes / 4) {
+        int status;
+        pid_t child = fork();
+        if (child == 0) {
+            symbolize_with(bytes);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (status != 0) {
+            fail_msg("status 0x%x with %ld bytes", (unsigned)status, bytes);
+        }
+    }
+}
+#endif
+
 static int prepare(void **state)
 {
     (void)state;
@@ -285,6 +356,9 @@ int main(void)
         cmocka_unit_test(code_without_a_file_is_jit),
         cmocka_unit_test(epochs_are_respected),
         cmocka_unit_test(parked_registers_walk),
+#ifndef IS_SANITIZED /* sanitizers end the process themselves */
+        cmocka_unit_test(memory_may_run_out),
+#endif
     };
     return cmocka_run_group_tests(tests, prepare, NULL);
 }
