@@ -11,7 +11,7 @@
 #include "activate.h"
 
 #include "continuous.h"
-#include "delay_hooks.h"
+#include "delay_rates.h"
 #include "env_names.h"
 #include "port_owner.h"
 #include "process_labels.h"

@@ -18,7 +18,7 @@
 #include "continuous.h"
 
 #include "cpu_int.h"
-#include "delay_hooks.h"
+#include "delay_rates.h"
 #include "heap_weak.h"
 #include "kinds.h"
 #include "recorded.h"

@@ -1,22 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the hooks that count into delay_table.h, attached while any of block, mutex, schedule
- * and hog is on: by a rate (C API, environment) or for a window (?seconds=).
+ * Purpose: the hooks that count into delay_table.h: block, mutex, schedule and hog. When they are
+ * attached is in delay_rates.h.
  *
  * Waits are sampled by duration as Go does: one of `rate` or longer always counts, a shorter one
  * with the probability duration/rate, and then for as much as it stands for: 1/probability. So the
  * expected totals are exact at every rate.
+ *
+ * Concurrency: hooks run on the threads that tell of events, and read rates as relaxed atomics.
  */
 #ifndef COPPER_DELAY_HOOKS_H
 #define COPPER_DELAY_HOOKS_H
 
-#include "delay_table.h"
+#include "delay_stacks.h"
 
 #include <copper/hooks.h>
 
-#define COPPER_DELAY_WINDOW_RATE_NS 10000    /* of a window, unless a finer one is set */
-#define COPPER_SLICE_NS             10000000 /* who holds a P longer is a hog */
-#define COPPER_DELAY_P_MAX          256
+#define COPPER_SLICE_NS    10000000 /* who holds a P longer is a hog */
+#define COPPER_DELAY_P_MAX 256
+
+/* Each kind has a table of its own, with the events that it needs and no other: what one kind costs
+ * nobody pays for another, and turning one on or off changes nothing of what others see. */
+extern const struct cu_hooks cu__delay_tools[COPPER_DELAY_KINDS];
 
 /* Wakers that are no coroutine, in place of the entry function's address. */
 enum cu__waker {
@@ -27,23 +32,6 @@ enum cu__waker {
     COPPER_WAKER_RUNTIME, /* it yielded, or lost its P */
     COPPER_WAKER_LAST = COPPER_WAKER_RUNTIME
 };
-
-/* Opens and closes a window of a kind. From plain threads. 0; -ENOTSUP without a runtime; -errno.
- */
-int cu__delay_window_open(enum cu__delay_kind kind);
-void cu__delay_window_close(enum cu__delay_kind kind);
-
-/* The rate in force (of mutex: the fraction), 0: off; whether the budget made it coarser. */
-int64_t cu__delay_rate(enum cu__delay_kind kind, bool *is_lowered);
-
-/* Has a rate been set for it? Windows do not count. */
-bool cu__delay_is_on(enum cu__delay_kind kind);
-
-/* What the environment asks for; once, at start-up. */
-void cu__delay_from_environment(void);
-
-/* Finishes the stacks that hooks could not walk to their end. From plain threads. */
-void cu__delay_tend(void);
 
 /* Delays by cause, for /metrics: counts up to each of these bounds, all, and their sum. */
 #define COPPER_DELAY_BUCKETS 16
@@ -57,12 +45,6 @@ extern _Atomic int64_t cu__delay_mutex_wait_ns; /* all that the hooks saw */
 
 /* ---- delay_hog.c: see there ---- */
 
-struct cu__delay_stack {
-    cu_frame frames[COPPER_DELAY_DEPTH];
-    unsigned n;
-    bool is_cut;
-    const struct cu_labels *labels;
-};
 typedef void cu__delay_walk_here(struct cu__delay_stack *out);
 
 void cu__hog_running(int64_t now, const struct cu_resume *resume);

@@ -7,6 +7,7 @@
  */
 #include "budget.h"
 #include "delay_hooks.h"
+#include "delay_rates.h"
 #include "encode.h"
 #include "entry_frame.h"
 #include "named.h"
@@ -40,8 +41,8 @@ struct making {
     int err;
 };
 
-/* A frame that a hook took from a bare address has no module yet. out: one frame more than there are
- * in the table. */
+/* A frame that a hook took from a bare address has no module yet. out: one frame more than there
+ * are in the table. */
 static unsigned copy_frames(const struct cu__delay_entry *entry, const cu_frame *frames,
                             cu_frame *out)
 {
