@@ -72,6 +72,15 @@ static void note_foreign(int number)
     foreign_seen++;
 }
 
+static struct cu_pprof *read_profile(const char *path)
+{
+    char error[256];
+    struct cu_pprof *profile;
+    CHECK(cu_pprof_read_file(path, &profile, error, sizeof error) == 0);
+    unlink(path);
+    return profile;
+}
+
 static struct cu_pprof *profile_for(double seconds, int hz, const char *path)
 {
     int err = cu_profile_cpu_file(path, seconds, hz);
@@ -79,11 +88,7 @@ static struct cu_pprof *profile_for(double seconds, int hz, const char *path)
         fprintf(stderr, "cu_profile_cpu_file: %s\n", strerror(-err));
         exit(1);
     }
-    char error[256];
-    struct cu_pprof *profile;
-    CHECK(cu_pprof_read_file(path, &profile, error, sizeof error) == 0);
-    unlink(path);
-    return profile;
+    return read_profile(path);
 }
 
 static int64_t sum_of(const struct cu_pprof *p)
@@ -488,17 +493,19 @@ static void perf_descriptors_none(void)
 
 static void perf_closed_from(void)
 {
+    struct cu_cpu_profile *cpu;
     pthread_t burner = start(burn_until_over, NULL);
-    struct client c = {.seconds = 1, .hz = 1000};
-    snprintf(c.path, sizeof c.path, "%s.high", file);
-    c.thread = start(be_client, &c);
+    CHECK(cu_profile_cpu_start(1000, &cpu) == 0);
     usleep(300000);
-    /* the file of the client's profile is opened when all is over */
+    /* the file of the profile is opened when all is over */
     CHECK(syscall(SYS_close_range, 3U, ~0U, 0U) == 0);
-    pthread_join(c.thread, NULL);
+    usleep(700000);
     is_over = true;
     pthread_join(burner, NULL);
-    CHECK(c.got > 0);
+    CHECK(cu_profile_cpu_stop(cpu, cu_to_file(file)) == 0);
+    struct cu_pprof *p = read_profile(file);
+    CHECK(sum_of(p) > 0);
+    cu_pprof_free(p);
 }
 
 /* A program that handles SIGURG keeps it, and the profile says what that means. */
