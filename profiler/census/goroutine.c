@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 int64_t cu__wall_ns(void)
@@ -44,11 +45,15 @@ static int add_sample(struct cu__encoder *e, const struct cu__census *c, uint32_
     struct cu__group_labels found;
     struct cu_pprof_label labels[COPPER_GROUP_LABELS_MAX + 2];
     char id[24];
+    size_t nlabels = 0;
     cu__census_labels(c, g, &found);
     for (unsigned i = 0; i < found.n; i++) {
-        labels[i] = (struct cu_pprof_label){.key = found.at[i].key, .str = found.at[i].value};
+        const char *key = found.at[i].key;
+        bool is_ours = member && (strcmp(key, "id") == 0 || strcmp(key, "age") == 0);
+        if (!is_ours) { /* a key has one value, of one type */
+            labels[nlabels++] = (struct cu_pprof_label){.key = key, .str = found.at[i].value};
+        }
     }
-    size_t nlabels = found.n;
     int64_t value = (int64_t)c->groups.counts[number];
     if (member) {
         snprintf(id, sizeof(id), "%lld", (long long)member->id);

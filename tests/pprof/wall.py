@@ -35,5 +35,6 @@ with Server(program("http_coroutines"), "50") as server, Pprof() as pprof:
     ids = [l.get("id") for l in detail.labels]
     check(len(set(ids)) == len(ids) >= 56 and None not in ids, "one sample for each: %s" % ids[:5])
     check(all(v == [1] for v, _ in detail.samples), "each counts one")
+    check(all(i.isdigit() for i in ids), "the id is the coroutine's, whatever its labels: %s" % ids)
     check(server.get("/debug/fgprof?seconds=0")[0] == 400, "seconds=0 is refused")
 finish()
