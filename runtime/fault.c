@@ -22,6 +22,7 @@
 
 #include "report.h"
 #include "stack.h"
+#include "stack_guard.h"
 #include "tls.h"
 #include "worker.h"
 

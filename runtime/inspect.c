@@ -39,6 +39,7 @@
 #include "schedule.h"
 #include "select_int.h"
 #include "stack.h"
+#include "stack_guard.h"
 #include "supply.h"
 #include "sync_int.h"
 #include "tls.h"

@@ -32,6 +32,7 @@
 #include "runq.h"
 #include "spawn.h"
 #include "stack.h"
+#include "stack_guard.h"
 #include "supply.h"
 #include "tls.h"
 

@@ -7,16 +7,11 @@
  *
  *      | guard 64 KiB | lo      usable        hi | guard | lo     usable      hi | ...
  *
- * A guard is as wide as it is so that one large frame does not jump it. Guards come by
- * madvise(MADV_GUARD_INSTALL) where the kernel has it: such a guard splits no mapping, so a million
- * stacks stay a handful of mappings. Else by mprotect, which makes two mappings of each stack and
- * so is used up to half of vm.max_map_count; from then on a word at the bottom is checked.
- *
- * A stack is cut from its slab, and gets its guard, when a coroutine runs for the first time and no
- * free one is left: not with the reservation, since of many coroutines that are started together
- * most may run on the stacks of others. A P for which that happens gets several, more the more
- * there are, with their first page, because system calls and page faults by the dozen cost less.
- * All of this is done on the thread's own stack, without locks (sched.c).
+ * A stack is cut from its slab, and gets its guard (stack_guard.c), when a coroutine runs for the
+ * first time and no free one is left: not with the reservation, since of many coroutines that are
+ * started together most may run on the stacks of others. A P for which that happens gets several,
+ * more the more there are, with their first page, because system calls and page faults by the dozen
+ * cost less. All of this is done on the thread's own stack, without locks (sched.c).
  *
  * A page of a stack exists once it was touched. Free stacks are kept warm in a last-in-first-out
  * list at each P, then in a global one. What of that was not needed for a while is given back to
@@ -37,45 +32,31 @@
 #include "stack.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <unistd.h>
 
 #include "arch.h"
 #include "clock.h"
-#include "report.h"
 #include "schedule.h"
+#include "stack_guard.h"
 #include "stack_use.h"
 
-#ifndef MADV_GUARD_INSTALL
-#define MADV_GUARD_INSTALL 102
-#endif
-
-#ifndef PIDFD_SELF_THREAD_GROUP
-#define PIDFD_SELF_THREAD_GROUP -10001 /* of Linux 6.14 */
-#endif
-
-#define PAGE_BYTES        4096u
-#define MAP_COUNT_DEFAULT 65530u              /* of Linux */
-#define SLAB_STACKS       1024u               /* of the default class, for one mapping */
-#define SLAB_BYTES        ((size_t)512 << 20) /* the most address space of a slab of many stacks */
-#define KEEP_BYTES        (16u * 1024)
-#define TRIM_EVERY        512u
-#define WARM_KEEP         256u             /* free stacks with pages that are never given back */
-#define GIVE_BACK         256u             /* at most so many at a time, ... */
-#define GIVE_EVERY_NS     (20 * COPPER_MS) /* ... not more often, ... */
-#define GIVE_SHARE        50               /* ... and for one part in so many of the time */
-#define REFILL            64u              /* a P that has no warm stack left takes so many */
-#define AHEAD             32u /* a P that has none left gets at most so many new ones, ... */
-#define AHEAD_SHARE       8u  /* ... and one for so many that there are */
-#define COLOURS           64u
-#define COLOUR_STEP       48u /* keeps %rsp aligned to 16 */
-#define CANARY            0x6b63617473207563u
-#define CLASSES           (COPPER_STACK_CLASS_MAX + 1)
+#define PAGE_BYTES    4096u
+#define SLAB_STACKS   1024u               /* of the default class, for one mapping */
+#define SLAB_BYTES    ((size_t)512 << 20) /* the most address space of a slab of many stacks */
+#define KEEP_BYTES    (16u * 1024)
+#define TRIM_EVERY    512u
+#define WARM_KEEP     256u             /* free stacks with pages that are never given back */
+#define GIVE_BACK     256u             /* at most so many at a time, ... */
+#define GIVE_EVERY_NS (20 * COPPER_MS) /* ... not more often, ... */
+#define GIVE_SHARE    50               /* ... and for one part in so many of the time */
+#define REFILL        64u              /* a P that has no warm stack left takes so many */
+#define AHEAD         32u /* a P that has none left gets at most so many new ones, ... */
+#define AHEAD_SHARE   8u  /* ... and one for so many that there are */
+#define COLOURS       64u
+#define COLOUR_STEP   48u /* keeps %rsp aligned to 16 */
+#define CLASSES       (COPPER_STACK_CLASS_MAX + 1)
+_Static_assert(AHEAD <= COPPER_GUARDS_AT_ONCE, "they get their guards together");
 
 /* Where stacks of a class are cut from; lies at the start of its mapping. */
 struct slab {
@@ -96,8 +77,6 @@ static struct {
     bool is_giving_back;             /* lock; the timer runs */
     struct cu__timer give_back;      /* whoever set is_giving_back */
     uint32_t cut;                    /* lock; stacks ever cut: chooses colours */
-    uint8_t guard;                   /* any: atomic; what new stacks get */
-    uint32_t mapped_guards;          /* any: atomic; made by mprotect */
     uint64_t capacity[CLASSES];      /* writer: lock; any: atomic */
     uint64_t reserved[CLASSES];      /* any: atomic */
     uint32_t ps;                     /* any: atomic; so many P may hold stacks back */
@@ -150,77 +129,6 @@ static uint64_t held_back(uint32_t class)
 {
     return class == COPPER_STACK_CLASS_DEFAULT ? load_seq(&stacks.ps) * (COPPER_STACK_CACHE + 1)
                                                : 0;
-}
-
-/* A guard by mprotect costs two mappings, of which a process has vm.max_map_count: half of those
- * are left to the program, which could neither map memory nor start threads without. */
-static uint32_t mapped_guards_max(void)
-{
-    static uint32_t max; /* any: atomic; 0: not read yet */
-    uint32_t known = load_relaxed(&max);
-    if (unlikely(known == 0)) {
-        char text[24] = "";
-        int fd = open("/proc/sys/vm/max_map_count", O_RDONLY | O_CLOEXEC);
-        ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-        if (fd >= 0) {
-            close(fd);
-        }
-        unsigned long count = n > 0 ? strtoul(text, NULL, 10) : 0;
-        count = count ? count : MAP_COUNT_DEFAULT;
-        known = count / 4 < UINT32_MAX ? (uint32_t)(count / 4) + 1 : UINT32_MAX;
-        store_relaxed(&max, known);
-    }
-    return known;
-}
-
-static void has_guard(struct cu__stack *stack, enum cu__guard mode)
-{
-    stack->guard = (uint8_t)mode;
-    cu__valgrind_stack(stack->lo, stack->hi); /* it stays one for ever */
-}
-
-/* Without the lock: several may do so at once, and a mode that failed is left by all. */
-static void install_guard(struct cu__stack *stack)
-{
-    char *guard = stack->lo - COPPER_STACK_GUARD;
-    uint8_t mode = load_relaxed(&stacks.guard);
-    if (mode == COPPER_GUARD_MADVISE &&
-        madvise(guard, COPPER_STACK_GUARD, MADV_GUARD_INSTALL) != 0) {
-        mode = COPPER_GUARD_MPROTECT;
-    }
-    if (mode == COPPER_GUARD_MPROTECT &&
-        (add_relaxed(&stacks.mapped_guards, 1) >= mapped_guards_max() ||
-         mprotect(guard, COPPER_STACK_GUARD, PROT_NONE) != 0)) {
-        mode = COPPER_GUARD_CANARY;
-    }
-    if (unlikely(mode > load_relaxed(&stacks.guard))) {
-        store_relaxed(&stacks.guard, mode);
-    }
-    has_guard(stack, mode);
-}
-
-/* Several in one system call, where the kernel has it, which is a quarter cheaper. */
-static void install_guards(struct cu__stack *const *all, uint32_t count)
-{
-    struct iovec guards[AHEAD];
-    long done = -1;
-    if (count > 1 && load_relaxed(&stacks.guard) == COPPER_GUARD_MADVISE &&
-        !cu__valgrind_is_here()) { /* it does not know the call, and says so */
-        for (uint32_t i = 0; i < count; i++) {
-            guards[i] = (struct iovec){all[i]->lo - COPPER_STACK_GUARD, COPPER_STACK_GUARD};
-        }
-        done = syscall(SYS_process_madvise, PIDFD_SELF_THREAD_GROUP, guards, (size_t)count,
-                       MADV_GUARD_INSTALL, 0);
-    }
-    if (done != (long)count * COPPER_STACK_GUARD) {
-        for (uint32_t i = 0; i < count; i++) {
-            install_guard(all[i]);
-        }
-        return;
-    }
-    for (uint32_t i = 0; i < count; i++) {
-        has_guard(all[i], COPPER_GUARD_MADVISE);
-    }
 }
 
 /* Called with the lock, on a class with a slab. The guard is still to come: it costs a system call,
@@ -361,7 +269,7 @@ static void take_fresh(struct fresh *fresh, uint32_t class)
  * pages by the dozen cost a fifth less than in turn with what coroutines do. */
 static struct cu__stack *make_ready(struct cu__p *p, const struct fresh *fresh)
 {
-    install_guards(fresh->all + fresh->cut, fresh->count - fresh->cut);
+    cu__stack_guards_install(fresh->all + fresh->cut, fresh->count - fresh->cut);
     for (uint32_t i = 1; i < fresh->count; i++) {
         struct cu__stack *stack = fresh->all[i];
         *(volatile char *)(stack->hi - 1) = 0;
@@ -416,7 +324,7 @@ static void attach(struct cu__p *p, struct cu__g *g, struct cu__stack *stack)
     }
     g->has_canary = stack->guard == COPPER_GUARD_CANARY;
     if (unlikely(g->has_canary)) {
-        *(uint64_t *)(void *)stack->lo = CANARY;
+        cu__stack_put_canary(stack);
     }
     put_first_frame(g);
 }
@@ -631,50 +539,14 @@ void cu__stack_detach(struct cu__p *p, struct cu__g *g)
     cu__stack_unreserve(p, class);
 }
 
-void cu__stack_check(const struct cu__g *g)
-{
-    if (*(const uint64_t *)(const void *)g->stack->lo != CANARY) {
-        cu__report_overflow(g);
-    }
-}
-
-bool cu__stack_guards_sig(const struct cu__stack *stack, const void *address)
-{
-    uintptr_t at = (uintptr_t)address, lo = (uintptr_t)stack->lo;
-    return at < lo && at >= lo - COPPER_STACK_GUARD;
-}
-
-static const char *const guard_names[] = {"madvise", "mprotect", "canary"};
-
-const char *cu__stack_guard_mode(void)
-{
-    return guard_names[load_relaxed(&stacks.guard)];
-}
-
-/* A weaker mode than wanted is used where the kernel refuses; a stronger one never. */
 void cu__stack_configure(void)
 {
-    const char *wanted = secure_getenv("COPPER_STACK_GUARD");
     cu__census_configure();
-    if (wanted == NULL || *wanted == 0 || strcmp(wanted, "auto") == 0) {
-        return;
-    }
-    for (uint8_t i = 0; i < ARRAY_LEN(guard_names); i++) {
-        if (strcmp(wanted, guard_names[i]) == 0) {
-            store_relaxed(&stacks.guard, i);
-            return;
-        }
-    }
-    cu__complain("COPPER_STACK_GUARD=%s is not one of madvise, mprotect, canary, auto; using auto",
-                 wanted);
+    cu__stack_guard_configure();
 }
 
 /* The parent's stacks stay mapped: the child runs on one of them, perhaps. */
 void cu__stack_after_fork(void)
 {
-    uint8_t guard = stacks.guard;
-    uint32_t mapped_guards = stacks.mapped_guards;
     memset(&stacks, 0, sizeof(stacks));
-    stacks.guard = guard;
-    stacks.mapped_guards = mapped_guards;
 }

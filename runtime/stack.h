@@ -10,14 +10,6 @@
 #define COPPER_STACK_CLASS_MIN     16u /* 64 KiB */
 #define COPPER_STACK_CLASS_DEFAULT 18u /* 256 KiB */
 #define COPPER_STACK_CLASS_MAX     30u /* 1 GiB */
-#define COPPER_STACK_GUARD         (64u * 1024)
-
-/* How overflow is noticed. */
-enum cu__guard {
-    COPPER_GUARD_MADVISE,  /* guard pages without a mapping of their own */
-    COPPER_GUARD_MPROTECT, /* guard pages, two mappings a stack */
-    COPPER_GUARD_CANARY,   /* a word at the bottom, looked at when the coroutine stops */
-};
 
 /* The class for a wanted size (0: default); 0 when it is too large. */
 uint32_t cu__stack_class(size_t size);
@@ -35,12 +27,7 @@ void cu__stack_attach(struct cu__p *p, struct cu__g *g);
 bool cu__stack_attach_warm(struct cu__p *p, struct cu__g *g);
 /* Takes it away again, when nothing runs on it. Undoes the reservation too. */
 void cu__stack_detach(struct cu__p *p, struct cu__g *g);
-/* For stacks with a canary: reports the overflow and aborts. Called with the stack at rest. */
-void cu__stack_check(const struct cu__g *g);
-/* True when address lies in the guard below this stack. Async-signal-safe. */
-bool cu__stack_guards_sig(const struct cu__stack *stack, const void *address);
-const char *cu__stack_guard_mode(void);
-/* Reads COPPER_STACK_GUARD; once, before the first stack. */
+/* Reads the environment; once, before the first stack. */
 void cu__stack_configure(void);
 void cu__stack_after_fork(void);
 

@@ -28,6 +28,7 @@
 #include "clock.h"
 #include "report.h"
 #include "stack.h"
+#include "stack_guard.h"
 
 #define PAGE_BYTES     4096u
 #define BATCH_PAGES    256u
