@@ -21,7 +21,7 @@ KINDS = ("profile?seconds=1", "profile?seconds=1&hz=1000", "wall?seconds=1", "he
 RESIDENT_MAX = 128 << 20                # 16 arenas of the C library, and what is in use: some 70 MiB
 SETTLED_S = 240                         # a run of so long has seen everything in its first third
 IN_USE_NOISE = 2 << 20                  # of a third's median, ...
-RESIDENT_NOISE = 4 << 20                # ... and of its most: three times what was measured
+RESIDENT_NOISE = 4 << 20                # ... and of its most: twice what was measured, and more
 FILES_MAX = 40                          # of COPPER_CONTINUOUS_KEEP
 LOOK_S = 10                             # between looks at the mappings
 OWN_COROUTINES = 16                     # besides those that the program counts
