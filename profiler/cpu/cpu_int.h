@@ -7,6 +7,7 @@
  *     cpu_timer.c   a timer for each thread, in slots
  *     cpu_perf.c    perf events for the rates that timers cannot reach
  *     threads.c     which threads there are, and where their stacks are
+ *     cpu_install.c which signal, and what one costs
  *     cpu_signal.c  the handler
  *
  * ## How much a sample weighs
@@ -130,6 +131,14 @@ static inline uint64_t cu__cookie_of(uint32_t slot, uint32_t generation)
 
 /* ---- cpu_signal.c ---------------------------------------------------------------------------- */
 
+void cu__on_signal_sig(int number, siginfo_t *info, void *context);
+/* Before sampling starts, in this process. */
+void cu__on_signal_prepare(void);
+/* How many with COPPER_COOKIE_SLOT_PROBE have come. */
+uint32_t cu__on_signal_probes(void);
+
+/* ---- cpu_install.c --------------------------------------------------------------------------- */
+
 #define COPPER_PERF_SIGNAL SIGURG /* see cpu_perf.c */
 
 /* Picks a signal nobody handles and installs the handler, which then stays. The signal's number, or
@@ -144,7 +153,9 @@ bool cu__perf_signal_install(void);
 bool cu__perf_signal_is_ours(void);
 /* What one delivery costs besides the handler's own work, ns. Measured once, on a thread of ours. */
 int64_t cu__signal_delivery_ns(void);
-/* Signals of others that came to our handler. */
+/* A signal of others that came to our handler: does what was to be done before us. */
+void cu__signal_forward_sig(int number, siginfo_t *info, void *context);
+/* How many. */
 uint64_t cu__signal_foreign(void);
 
 /* ---- cpu_timer.c ----------------------------------------------------------------------------- */

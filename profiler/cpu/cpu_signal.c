@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: the handler of the profiling signal, and nothing else but its installation (at the end).
+ * Purpose: the handler of the profiling signal, and nothing else. cpu_install.c installs it.
  *
  * Design. A sample in five steps: whose slot is it (the timer's cookie says so), what does it weigh,
  * on which stack was the thread, walk it, publish the record. Where the walk has no table for a
@@ -11,7 +11,7 @@
  * Invariants. A slot's ring has one writer: the handler marks the slot busy by an exchange and turns
  * away when it was, so even a signal that was queued for an earlier owner of the slot does no harm.
  *
- * Signal safety. Every function up to the mark below runs in the handler. They call each other, the
+ * Signal safety. Every function that ends in _sig runs in the handler. They call each other, the
  * walker, cu_inspect_here, clock_gettime (vdso) and raw system calls: no lock, no allocation, nothing
  * that may fault. errno is kept. The frame of each is small (the build checks): signal stacks of a
  * few KiB exist, and most of them is taken by the kernel.
@@ -34,15 +34,10 @@
 #define COPPER_STACK_SWITCHES_MAX 3 /* signal stack, coroutine, thread: a walk crosses no more */
 #define COPPER_COPY_PIECES        5 /* see copy_stack_sig */
 #define COPPER_RED_ZONE           128 /* bytes below sp that are still the function's, by the ABI */
-#define COPPER_SIGNALS            65 /* signal numbers are below it */
 
 /* There when the process has the coroutine runtime. */
 extern __typeof__(cu_inspect_here) cu_inspect_here __attribute__((weak));
 
-static _Atomic int profiling_signal;
-/* By signal: what was there before us. Written once, before our handler is installed for it. */
-static struct sigaction old_actions[COPPER_SIGNALS];
-static _Atomic uint64_t foreign_signals;
 static _Atomic uint32_t probes;
 static pid_t process; /* getpid() when sampling last started */
 
@@ -362,26 +357,7 @@ static void take_sample_sig(uint64_t cookie, int overrun, const ucontext_t *cont
     atomic_store_explicit(&slot->is_busy, false, memory_order_release);
 }
 
-/* A signal that is not ours goes where it would have gone without us. */
-static void forward_sig(int number, siginfo_t *info, void *context)
-{
-    atomic_fetch_add_explicit(&foreign_signals, 1, memory_order_relaxed);
-    const struct sigaction *old = &old_actions[number];
-    if (old->sa_flags & SA_SIGINFO) {
-        old->sa_sigaction(number, info, context);
-    } else if (number == COPPER_PERF_SIGNAL && old->sa_handler == SIG_DFL) {
-        return; /* ignored by default */
-    } else if (old->sa_handler == SIG_DFL) {
-        /* the default ends the process: let the kernel do it, as soon as we return */
-        struct sigaction action = {.sa_handler = SIG_DFL};
-        sigaction(number, &action, NULL);
-        syscall(SYS_tgkill, syscall(SYS_getpid), syscall(SYS_gettid), number);
-    } else if (old->sa_handler != SIG_IGN) {
-        old->sa_handler(number);
-    }
-}
-
-static void on_signal_sig(int number, siginfo_t *info, void *context)
+void cu__on_signal_sig(int number, siginfo_t *info, void *context)
 {
     int saved = errno;
     uint64_t cookie = (uint64_t)(uintptr_t)info->si_value.sival_ptr;
@@ -390,137 +366,17 @@ static void on_signal_sig(int number, siginfo_t *info, void *context)
     } else if (is_perf_event_sig(number, info)) {
         take_perf_sample_sig(context);
     } else {
-        forward_sig(number, info, context);
+        cu__signal_forward_sig(number, info, context);
     }
     errno = saved;
 }
 
-/* ---- what follows runs outside the handler ---------------------------------------------------- */
-
-/* SIGPROF first: event loops and tools expect it. Standard signals do not queue up. */
-static const int candidates[] = {SIGPROF, SIGVTALRM, SIGSTKFLT, SIGPWR};
-#define COPPER_REALTIME_TRIED 8 /* then this many from the upper end */
-
-static bool is_ours(const struct sigaction *action)
-{
-    return (action->sa_flags & SA_SIGINFO) && action->sa_sigaction == on_signal_sig;
-}
-
-static bool is_unused(const struct sigaction *action)
-{
-    return !(action->sa_flags & SA_SIGINFO) &&
-           (action->sa_handler == SIG_DFL || action->sa_handler == SIG_IGN);
-}
-
-static bool try_signal(int number)
-{
-    struct sigaction have;
-    if (sigaction(number, NULL, &have) != 0) {
-        return false;
-    }
-    if (is_ours(&have)) {
-        return true; /* from an earlier profile; what was before us is saved already */
-    }
-    if (!is_unused(&have)) {
-        return false;
-    }
-    struct sigaction ours = {.sa_sigaction = on_signal_sig,
-                             .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
-    sigfillset(&ours.sa_mask);
-    old_actions[number] = have;
-    return sigaction(number, &ours, NULL) == 0;
-}
-
-int cu__signal_install(void)
+void cu__on_signal_prepare(void)
 {
     process = getpid();
-    int current = cu__signal_number();
-    if (current && cu__signal_is_ours()) {
-        return current;
-    }
-    for (size_t i = 0; i < sizeof candidates / sizeof *candidates + COPPER_REALTIME_TRIED; i++) {
-        size_t standard = sizeof candidates / sizeof *candidates;
-        int number = i < standard ? candidates[i] : SIGRTMAX - (int)(i - standard);
-        if (number != current && try_signal(number)) {
-            atomic_store_explicit(&profiling_signal, number, memory_order_release);
-            return number;
-        }
-    }
-    return -EBUSY;
 }
 
-int cu__signal_number(void)
+uint32_t cu__on_signal_probes(void)
 {
-    return atomic_load_explicit(&profiling_signal, memory_order_acquire);
-}
-
-bool cu__signal_is_ours(void)
-{
-    struct sigaction have;
-    return sigaction(cu__signal_number(), NULL, &have) == 0 && is_ours(&have);
-}
-
-bool cu__perf_signal_install(void)
-{
-    return try_signal(COPPER_PERF_SIGNAL);
-}
-
-bool cu__perf_signal_is_ours(void)
-{
-    struct sigaction have;
-    return sigaction(COPPER_PERF_SIGNAL, NULL, &have) == 0 && is_ours(&have);
-}
-
-uint64_t cu__signal_foreign(void)
-{
-    return atomic_load_explicit(&foreign_signals, memory_order_relaxed);
-}
-
-/* ---- what a delivery costs ---- */
-
-#define COPPER_PROBES 200
-
-static int64_t probe_once(int number)
-{
-    siginfo_t info;
-    memset(&info, 0, sizeof info);
-    info.si_signo = number;
-    info.si_code = SI_TIMER;
-    info.si_value.sival_ptr = (void *)(uintptr_t)cu__cookie_of(COPPER_COOKIE_SLOT_PROBE, 0);
-    int64_t began = cu__now_ns();
-    syscall(SYS_rt_tgsigqueueinfo, getpid(), (pid_t)syscall(SYS_gettid), number, &info);
-    return cu__now_ns() - began;
-}
-
-int64_t cu__signal_delivery_ns(void)
-{
-    static _Atomic int64_t measured;
-    int64_t best = atomic_load_explicit(&measured, memory_order_relaxed);
-    int number = cu__signal_number();
-    if (best != 0 || number == 0 || !cu__signal_is_ours()) {
-        return best;
-    }
-    sigset_t set, old;
-    sigemptyset(&set);
-    sigaddset(&set, number);
-    pthread_sigmask(SIG_UNBLOCK, &set, &old);
-    uint32_t before = atomic_load_explicit(&probes, memory_order_relaxed);
-    static int64_t times[COPPER_PROBES]; /* the collector alone measures */
-    for (int i = 0; i < COPPER_PROBES; i++) {
-        times[i] = probe_once(number);
-        best = best == 0 || times[i] < best ? times[i] : best;
-    }
-    pthread_sigmask(SIG_SETMASK, &old, NULL);
-    uint32_t arrived = atomic_load_explicit(&probes, memory_order_relaxed) - before;
-    /* the mean without the outliers that a busy machine adds */
-    int64_t kept = 0, total = 0;
-    for (int i = 0; i < COPPER_PROBES; i++) {
-        if (times[i] < 4 * best) {
-            kept++;
-            total += times[i];
-        }
-    }
-    int64_t mean = arrived == COPPER_PROBES && kept > 0 ? total / kept : 0;
-    atomic_store_explicit(&measured, mean, memory_order_relaxed);
-    return mean;
+    return atomic_load_explicit(&probes, memory_order_relaxed);
 }
