@@ -51,9 +51,6 @@ COPPER_DELAY_DECLARE(schedule)
 COPPER_DELAY_DECLARE(hog)
 #undef COPPER_DELAY_DECLARE
 
-/* Appends value with Go's quoting. Always leaves out terminated. */
-void cu__append_quoted(char *out, size_t cap, const char *value);
-
 /* Writes one record of a count profile: "3 @ 0x...", labels, a comment line for each frame, and an
  * empty line. No frames: the stand-in for state. */
 struct cu__text_record {

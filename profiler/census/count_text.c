@@ -91,30 +91,6 @@ void cu__text_stack(struct cu__answer *a, struct cu_symbolizer *symbols, const c
     cu__answer_write(a, "\n", 1);
 }
 
-void cu__append_quoted(char *out, size_t cap, const char *value)
-{
-    size_t n = strlen(out);
-    if (n + 3 > cap) {
-        return;
-    }
-    out[n++] = '"';
-    for (const unsigned char *s = (const unsigned char *)value; *s && n + 6 < cap; s++) {
-        if (*s == '"' || *s == '\\') {
-            out[n++] = '\\';
-            out[n++] = (char)*s;
-        } else if (*s == '\n') {
-            out[n++] = '\\';
-            out[n++] = 'n';
-        } else if (*s < 0x20 || *s == 0x7f) {
-            n += (size_t)snprintf(out + n, cap - n, "\\x%02x", *s);
-        } else {
-            out[n++] = (char)*s;
-        }
-    }
-    out[n++] = '"';
-    out[n] = '\0';
-}
-
 void cu__text_record(struct cu__answer *a, struct cu_symbolizer *symbols,
                      const struct cu__text_record *r)
 {

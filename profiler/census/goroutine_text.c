@@ -7,6 +7,7 @@
  */
 #include "census.h"
 #include "named.h"
+#include "quote.h"
 #include "shared_symbolizer.h"
 
 #include <errno.h>

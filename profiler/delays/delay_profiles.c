@@ -11,6 +11,7 @@
 #include "encode.h"
 #include "entry_frame.h"
 #include "named.h"
+#include "quote.h"
 #include "runtime_weak.h"
 #include "shared_symbolizer.h"
 

@@ -4,6 +4,8 @@
  */
 #include "trace_json.h"
 
+#include "quote.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -41,32 +43,11 @@ void cu__json_say(struct cu__json *j, const char *format, ...)
     put(j, line, n < (int)sizeof(line) ? (size_t)n : sizeof(line) - 1);
 }
 
-/* Bytes of the UTF-8 sequence at s, 0: it is none. */
-static size_t sequence_at(const unsigned char *s, size_t left)
-{
-    size_t n = s[0] < 0x80                   ? 1
-               : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
-               : (s[0] & 0xf0) == 0xe0       ? 3
-               : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
-                                             : 0;
-    if (n == 0 || n > left) {
-        return 0;
-    }
-    for (size_t i = 1; i < n; i++) {
-        if ((s[i] & 0xc0) != 0x80) {
-            return 0;
-        }
-    }
-    bool is_overlong = (s[0] == 0xe0 && s[1] < 0xa0) || (s[0] == 0xf0 && s[1] < 0x90);
-    bool is_outside = (s[0] == 0xed && s[1] >= 0xa0) || (s[0] == 0xf4 && s[1] >= 0x90);
-    return is_overlong || is_outside ? 0 : n;
-}
-
 void cu__json_text(struct cu__json *j, const void *bytes, size_t n)
 {
     const unsigned char *s = bytes;
     for (size_t at = 0, step; at < n; at += step) {
-        step = sequence_at(s + at, n - at);
+        step = cu__utf8_sequence(s + at, n - at);
         if (step == 0) {
             step = 1;
             put(j, "\\ufffd", 6);
