@@ -19,6 +19,7 @@
 #include "census.h"
 #include "encode.h"
 #include "heap_weak.h"
+#include "interner.h"
 #include "named.h"
 #include "process_labels.h"
 #include "runtime_weak.h"
@@ -273,30 +274,78 @@ static struct raw raw_at(const struct cu_heap_site *s, uint64_t rate)
     return out;
 }
 
+/* A site as its record shows it. */
+struct record {
+    struct raw raw;
+    uint32_t stack; /* number in stacks */
+};
+
 struct text {
-    struct cu__answer *answer; /* NULL: only adds up */
-    struct cu_symbolizer *symbols;
+    struct cu__interner stacks;
+    struct record *records;
+    size_t n, cap;
     uint64_t rate;
     struct raw sum;
     struct values total;
+    int err;
 };
 
-static bool text_site(const struct cu_heap_site *s, void *arg)
+static bool keep_record(struct text *t, const struct record *r)
+{
+    if (t->n == t->cap) {
+        size_t cap = t->cap ? 2 * t->cap : 64;
+        struct record *records = realloc(t->records, cap * sizeof *records);
+        if (!records) {
+            return false;
+        }
+        t->records = records;
+        t->cap = cap;
+    }
+    t->records[t->n++] = *r;
+    return r->stack != COPPER_INTERN_NONE;
+}
+
+static bool add_site(const struct cu_heap_site *s, void *arg)
 {
     struct text *t = arg;
-    struct raw r = raw_at(s, t->rate);
+    if (s->allocs == 0) {
+        return true;
+    }
+    struct record r = {raw_at(s, t->rate),
+                       cu__intern(&t->stacks, s->frames, s->nframes * sizeof *s->frames)};
     struct values scaled_values = scaled(s);
     for (int i = 0; i < HEAP_VALUES; i++) {
-        t->sum.v[i] += r.v[i];
+        t->sum.v[i] += r.raw.v[i];
         t->total.v[i] += scaled_values.v[i];
     }
-    if (t->answer && s->allocs) {
-        cu__answer_printf(t->answer, "%" PRIu64 ": %" PRIu64 " [%" PRIu64 ": %" PRIu64 "] @",
-                          r.v[INUSE_OBJECTS], r.v[INUSE_BYTES], r.v[ALLOC_OBJECTS],
-                          r.v[ALLOC_BYTES]);
-        cu__text_stack(t->answer, t->symbols, s->frames, s->nframes, "other", NULL);
+    t->err = keep_record(t, &r) ? 0 : -ENOMEM;
+    return t->err == 0;
+}
+
+/* Most bytes in use first, as Go has them. */
+static int by_inuse(const void *a, const void *b)
+{
+    static const int order[] = {INUSE_BYTES, ALLOC_BYTES};
+    const struct record *x = a, *y = b;
+    for (int i = 0; i < 2; i++) {
+        uint64_t v = x->raw.v[order[i]], w = y->raw.v[order[i]];
+        if (v != w) {
+            return v < w ? 1 : -1;
+        }
     }
-    return true;
+    return x->stack < y->stack ? -1 : x->stack > y->stack;
+}
+
+static void text_sites(const struct text *t, struct cu_symbolizer *symbols, struct cu__answer *a)
+{
+    for (size_t i = 0; i < t->n && a->err == 0; i++) {
+        const uint64_t *v = t->records[i].raw.v;
+        size_t bytes;
+        const cu_frame *frames = cu__interned(&t->stacks, t->records[i].stack, &bytes);
+        cu__answer_printf(a, "%" PRIu64 ": %" PRIu64 " [%" PRIu64 ": %" PRIu64 "] @",
+                          v[INUSE_OBJECTS], v[INUSE_BYTES], v[ALLOC_OBJECTS], v[ALLOC_BYTES]);
+        cu__text_stack(a, symbols, frames, (unsigned)(bytes / sizeof *frames), "other", NULL);
+    }
 }
 
 /* Go has them in one line, "Stack = inuse / sys", and as these two fields. */
@@ -330,39 +379,42 @@ static void text_memory(struct cu__answer *a, const struct values *total)
                       has_stacks ? "all but Stack* and MaxRSS are" : "all but MaxRSS are");
 }
 
+static void text_all(const struct text *t, struct cu_symbolizer *symbols, struct cu__answer *a)
+{
+    const uint64_t *v = t->sum.v;
+    /* equal pairs would make readers drop the allocated values */
+    bool is_equal = v[INUSE_OBJECTS] == v[ALLOC_OBJECTS] && v[INUSE_BYTES] == v[ALLOC_BYTES];
+    cu__answer_printf(
+        a, "heap profile: %" PRIu64 ": %" PRIu64 " [%" PRIu64 ": %" PRIu64 "] @ heap/%" PRIu64 "\n",
+        v[INUSE_OBJECTS], v[INUSE_BYTES], v[ALLOC_OBJECTS], v[ALLOC_BYTES] + is_equal, 2 * t->rate);
+    if (!is_active()) {
+        cu__answer_printf(a, "# %s\n", cu__has_heap() ? COPPER_HEAP_TAKEN : COPPER_LINK_HEAP);
+    }
+    text_sites(t, symbols, a);
+    text_memory(a, &t->total);
+}
+
 int cu__heap_text(const struct cu__named_options *options, struct cu__answer *a)
 {
     (void)options;
     struct text t = {.rate = period()};
     if (cu__has_heap()) {
-        cu_heap_each(text_site, &t);
+        cu_heap_each(add_site, &t);
     }
-    t.symbols = cu__symbolizer_borrow();
-    if (!t.symbols) {
-        return -ENOMEM;
+    struct cu_symbolizer *symbols = t.err ? NULL : cu__symbolizer_borrow();
+    int err = symbols ? 0 : -ENOMEM;
+    if (!err && t.n) {
+        qsort(t.records, t.n, sizeof *t.records, by_inuse);
     }
-    if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
-        const uint64_t *v = t.sum.v;
-        /* equal pairs would make readers drop the allocated values */
-        bool is_equal = v[INUSE_OBJECTS] == v[ALLOC_OBJECTS] && v[INUSE_BYTES] == v[ALLOC_BYTES];
-        cu__answer_printf(a,
-                          "heap profile: %" PRIu64 ": %" PRIu64 " [%" PRIu64 ": %" PRIu64
-                          "] @ heap/%" PRIu64 "\n",
-                          v[INUSE_OBJECTS], v[INUSE_BYTES], v[ALLOC_OBJECTS],
-                          v[ALLOC_BYTES] + is_equal, 2 * t.rate);
-        if (!is_active()) {
-            cu__answer_printf(a, "# %s\n", cu__has_heap() ? COPPER_HEAP_TAKEN : COPPER_LINK_HEAP);
-        }
-        t.answer = a;
-        t.sum = (struct raw){{0}};
-        t.total = (struct values){{0}};
-        if (cu__has_heap()) {
-            cu_heap_each(text_site, &t);
-        }
-        text_memory(a, &t.total);
+    if (!err && cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
+        text_all(&t, symbols, a);
     }
-    cu__symbolizer_return(t.symbols);
-    return 0;
+    if (symbols) {
+        cu__symbolizer_return(symbols);
+    }
+    cu__interner_clear(&t.stacks);
+    free(t.records);
+    return err;
 }
 
 /* ---- rate ------------------------------------------------------------------------------------ */

@@ -76,6 +76,30 @@ static int fold(const struct cu__census *c, struct starts *out)
     return 0;
 }
 
+static int by_count(const void *a, const void *b, void *arg)
+{
+    const uint64_t *counts = arg;
+    uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+    if (counts[x] != counts[y]) {
+        return counts[x] < counts[y] ? 1 : -1;
+    }
+    return x < y ? -1 : x > y;
+}
+
+/* Numbers of stacks, most threads first, as Go has them. The caller frees. NULL: out of memory. */
+static uint32_t *order_of(const struct starts *s)
+{
+    uint32_t n = s->stacks.nitems;
+    uint32_t *order = malloc((n ? n : 1) * sizeof *order);
+    if (order) {
+        for (uint32_t i = 0; i < n; i++) {
+            order[i] = i;
+        }
+        qsort_r(order, n, sizeof *order, by_count, s->counts);
+    }
+    return order;
+}
+
 static int take(struct starts *out)
 {
     struct cu__census c;
@@ -137,19 +161,21 @@ int cu__threadcreate_text(const struct cu__named_options *options, struct cu__an
     struct starts s;
     int err = take(&s);
     struct cu_symbolizer *symbols = err ? NULL : cu__symbolizer_borrow();
-    if (!err && !symbols) {
+    uint32_t *order = symbols ? order_of(&s) : NULL;
+    if (!err && !order) {
         err = -ENOMEM;
     }
     if (!err && cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
         cu__answer_printf(a, "threadcreate profile: total %" PRIu64 "\n", s.total);
         for (uint32_t i = 0; i < s.stacks.nitems; i++) {
             size_t bytes;
-            struct cu__text_record r = {.count = s.counts[i], .state = "unknown"};
-            r.frames = cu__interned(&s.stacks, i, &bytes);
+            struct cu__text_record r = {.count = s.counts[order[i]], .state = "unknown"};
+            r.frames = cu__interned(&s.stacks, order[i], &bytes);
             r.nframes = (unsigned)(bytes / sizeof(*r.frames));
             cu__text_record(a, symbols, &r);
         }
     }
+    free(order);
     if (symbols) {
         cu__symbolizer_return(symbols);
     }

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #pragma weak cu_ready_cause_text
@@ -204,14 +205,54 @@ static int make(enum cu__delay_kind kind, struct cu_pprof **out)
     return p ? 0 : -ENOMEM;
 }
 
-static void add_text(const struct cu__delay_entry *entry, const cu_frame *raw, void *arg)
+/* ---- the text forms: most delay first, as Go has them ---------------------------------------- */
+
+/* Values as they are shown: they may grow while records are sorted. */
+struct record {
+    const struct cu__delay_entry *entry;
+    const cu_frame *frames;
+    int64_t count, delay_ns;
+};
+
+struct records {
+    struct record *at;
+    size_t n, cap;
+    int err;
+};
+
+static void add_record(const struct cu__delay_entry *entry, const cu_frame *frames, void *arg)
 {
-    struct making *t = arg;
+    struct records *r = arg;
+    if (r->n == r->cap && !r->err) {
+        size_t cap = r->cap ? 2 * r->cap : 64;
+        struct record *at = realloc(r->at, cap * sizeof *at);
+        r->err = at ? 0 : -ENOMEM;
+        r->at = at ? at : r->at;
+        r->cap = at ? cap : r->cap;
+    }
+    if (!r->err) {
+        int64_t delay_ns = atomic_load_explicit(&entry->delay_ns, memory_order_relaxed);
+        r->at[r->n++] = (struct record){entry, frames, whole_count(entry), delay_ns};
+    }
+}
+
+static int by_delay(const void *a, const void *b)
+{
+    const struct record *x = a, *y = b;
+    if (x->delay_ns != y->delay_ns) {
+        return x->delay_ns < y->delay_ns ? 1 : -1;
+    }
+    return x->entry < y->entry ? -1 : x->entry > y->entry;
+}
+
+static void write_record(const struct making *t, const struct record *r)
+{
     struct cu_pprof_label labels[DELAY_LABELS_MAX];
     cu_frame frames[COPPER_DELAY_DEPTH + 1];
     char lead[64], text[DELAY_LABELS_TEXT] = "";
-    unsigned n = copy_frames(entry, raw, frames), own = own_frames(t->symbols, frames, n);
-    size_t nlabels = labels_of(t, entry, labels);
+    unsigned n = copy_frames(r->entry, r->frames, frames);
+    unsigned own = own_frames(t->symbols, frames, n);
+    size_t nlabels = labels_of(t, r->entry, labels);
     for (size_t i = 0; i < nlabels; i++) {
         strcat(text, i ? ", " : "{");
         cu__append_quoted(text, sizeof(text) - DELAY_LABELS_BETWEEN, labels[i].key);
@@ -219,8 +260,7 @@ static void add_text(const struct cu__delay_entry *entry, const cu_frame *raw, v
         cu__append_quoted(text, sizeof(text) - DELAY_LABELS_BETWEEN, labels[i].str);
     }
     strcat(text, nlabels ? "}" : "");
-    snprintf(lead, sizeof(lead), "%" PRId64 " %" PRId64,
-             atomic_load_explicit(&entry->delay_ns, memory_order_relaxed), whole_count(entry));
+    snprintf(lead, sizeof(lead), "%" PRId64 " %" PRId64, r->delay_ns, r->count);
     cu__text_record(t->a, t->symbols,
                     &(struct cu__text_record){.lead = lead,
                                               .frames = frames + own,
@@ -230,22 +270,39 @@ static void add_text(const struct cu__delay_entry *entry, const cu_frame *raw, v
 }
 
 /* One cycle is a nanosecond, and values stand for all, not for those sampled. */
+static void write_text(const struct making *t, enum cu__delay_kind kind, const struct records *r)
+{
+    bool is_mutex = kind == COPPER_DELAY_MUTEX;
+    cu__answer_printf(t->a, "--- %s:\ncycles/second=1000000000\n%s",
+                      is_mutex ? "mutex" : "contention", is_mutex ? "sampling period=1\n" : "");
+    for (size_t i = 0; i < r->n && t->a->err == 0; i++) {
+        write_record(t, &r->at[i]);
+    }
+}
+
 static int text(enum cu__delay_kind kind, struct cu__answer *a)
 {
     struct making t = {.a = a, .symbols = cu__symbolizer_borrow()};
+    struct records r = {.at = NULL};
     if (!t.symbols) {
         return -ENOMEM;
     }
-    if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
-        bool is_mutex = kind == COPPER_DELAY_MUTEX;
-        cu__answer_printf(a, "--- %s:\ncycles/second=1000000000\n%s",
-                          is_mutex ? "mutex" : "contention", is_mutex ? "sampling period=1\n" : "");
-        cu__delay_tend();
-        cu__delay_each(kind, add_text, &t);
+    cu__delay_tend();
+    cu__delay_each(kind, add_record, &r);
+    if (!r.err) {
+        if (r.n) {
+            qsort(r.at, r.n, sizeof *r.at, by_delay);
+        }
+        if (cu__answer_begin(a, COPPER_TYPE_TEXT, NULL)) {
+            write_text(&t, kind, &r);
+        }
     }
+    free(r.at);
     cu__symbolizer_return(t.symbols);
-    return 0;
+    return r.err;
 }
+
+/* ---- what kinds.h takes ---------------------------------------------------------------------- */
 
 #define COPPER_DELAY_PROFILE(name, kind)                                                           \
     int cu__##name##_profile(const struct cu__named_options *options, struct cu_pprof **out)       \

@@ -70,7 +70,9 @@ with Server(program("delay_program")) as server, Pprof() as pprof:
     # cumulative, and the text forms agree
     for name in NAMED:
         text = server.get(name + "?debug=1")[2].decode()
-        total = sum(int(l.split()[0]) for l in text.splitlines() if re.match(r"^\d+ \d+ @", l))
+        delays = [int(d) for d in re.findall(r"^(\d+) \d+ @", text, re.M)]
+        check(delays == sorted(delays, reverse=True), "%s: most delay first: %s" % (name, delays))
+        total = sum(delays)
         again = sum(v[1] for v, _ in profile_of(pprof, server, name).samples)
         before = sum(v[1] for v, _ in raws[name].samples)
         check(before <= again, "%s only grows" % name)

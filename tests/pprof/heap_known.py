@@ -62,6 +62,8 @@ def judge_text(server, pprof):
     records = re.findall(r"^(\d+): (\d+) \[(\d+): (\d+)\] @( 0x[0-9a-f]+)+$", text, re.M)
     sums = [sum(int(r[i]) for r in records) for i in range(4)]
     check(sums[:3] == [int(found.group(i)) for i in (1, 2, 3)], "sums: %s" % sums)
+    in_use = [int(r[1]) for r in records]
+    check(in_use == sorted(in_use, reverse=True), "most bytes in use first: %s" % in_use[:20])
     check("# runtime.MemStats\n# Alloc = " in text and "# MaxRSS = " in text, "trailer")
     binary = Raw(pprof.clean("-raw", server.url + "/heap"))
     legacy = Raw(pprof.clean("-raw", server.url + "/heap?debug=1"))

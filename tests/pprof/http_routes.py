@@ -171,6 +171,8 @@ def text_forms(s, counts):
     check(abs(total - counts["goroutine"]) <= 2, "index count %d, total %d" % (
         counts["goroutine"], total))
     check(r'"quote":"a \"b\" \\ c"' in text, "quoted labels")
+    threads = [int(n) for n in re.findall(r"^(\d+) @", s.get("threadcreate?debug=1")[2].decode(), re.M)]
+    check(threads == sorted(threads, reverse=True), "threads in order: %s" % threads)
     for record, comment in re.findall(r"^\d+ @ (0x\w+).*\n(?:# labels: .*\n)?#\t(0x\w+)\t", text,
                                       re.M):
         check(int(record, 16) == int(comment, 16) + 1, "return address and call %s %s" % (
