@@ -89,7 +89,10 @@ static struct {
 } state;               /* lock */
 
 static _Atomic uint64_t written, failed, removed;
-static bool is_failing; /* the last attempt failed, and that was said */
+/* Of the thread. An outage is over when everything of an interval is written: what is small may fit
+ * on a disk that is full for the rest. */
+static bool is_outage;  /* it was said */
+static bool has_failed; /* something, since an interval was last finished */
 
 /* ---- one interval ---------------------------------------------------------------------------- */
 
@@ -103,9 +106,10 @@ struct interval {
 static void note_failure(const char *what, const char *why)
 {
     atomic_fetch_add_explicit(&failed, 1, memory_order_relaxed);
-    if (!is_failing) {
+    has_failed = true;
+    if (!is_outage) {
         cu__say("continuous profiles: %s: %s; trying again", what, why);
-        is_failing = true;
+        is_outage = true;
     }
 }
 
@@ -131,7 +135,6 @@ static bool write_part(const struct part *p, const struct interval *i,
         note_failure(folder, strerror(-err));
         return false;
     }
-    is_failing = false;
     atomic_fetch_add_explicit(&written, 1, memory_order_relaxed);
     return true;
 }
@@ -264,6 +267,8 @@ static void finish(struct interval *i)
             finish_snapshot(p, i);
         }
     }
+    is_outage = is_outage && has_failed;
+    has_failed = false;
     int64_t n = cu__rotation_trim(folder, files_max, bytes_max, i->stamp);
     atomic_fetch_add_explicit(&removed, n > 0 ? (uint64_t)n : 0, memory_order_relaxed);
 }

@@ -164,6 +164,27 @@ def full_disk(folder, _):
     check(not [n for n in os.listdir(folder) if n.endswith(".tmp")], "nothing half written")
 
 
+def half_full(folder, _):
+    """What still fits does not end the outage of what does not."""
+    r = Recorded(folder, ",200ms,cpu+goroutine")
+    r.wait_for(2)
+    sizes = {k: [os.path.getsize("%s/%s" % (folder, n)) for n in r.files(k)] for k in ("cpu", "goroutine")}
+    fits = max(sizes["goroutine"]) + 100
+    check(fits < min(sizes["cpu"]), "one is larger: %s" % sizes)
+    resource.prlimit(r.pid, resource.RLIMIT_FSIZE, (fits, resource.RLIM_INFINITY))
+    check(until(lambda: "continuous profiles" in r.says(), 60), "it is said")
+    before = len(r.files("goroutine"))
+    check(until(lambda: len(r.files("goroutine")) >= before + 4, 60), "the small ones are written")
+    check(r.says().count("\n") == 1, "one outage, one line: %r" % r.says()[:400])
+    resource.prlimit(r.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    before = len(r.files())
+    check(until(lambda: len(r.files()) >= before + 3, 60), "it goes on: %s" % r.files())
+    resource.prlimit(r.pid, resource.RLIMIT_FSIZE, (fits, resource.RLIM_INFINITY))
+    check(until(lambda: r.says().count("\n") == 2, 60), "another outage is said again: %r" % r.says()[:400])
+    resource.prlimit(r.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    r.end()
+
+
 def vanished(folder, _):
     r = Recorded(folder + "/x", ",100ms,cpu")
     r.wait_for(2)
@@ -231,7 +252,7 @@ def values(folder, _):
 
 def main():
     with Pprof() as pprof:
-        for part in (all_that_is_on, listed, bounded, full_disk, vanished, ends, preloaded, values):
+        for part in (all_that_is_on, listed, bounded, full_disk, half_full, vanished, ends, preloaded, values):
             begin = time.monotonic()
             with tempfile.TemporaryDirectory() as folder:
                 part(folder, pprof)
