@@ -126,6 +126,7 @@ void cu_mutex_lock(cu_mutex *public)
         __asm__ volatile(""); /* no jump: profiles of waits show this function */
     }
 }
+COPPER_CALLED(cu_mutex_lock);
 
 int cu_mutex_lock_ctx(cu_ctx *ctx, cu_mutex *public)
 {
@@ -177,6 +178,7 @@ void cu_mutex_unlock(cu_mutex *public)
         unlock_slowly(mu);
     }
 }
+COPPER_CALLED(cu_mutex_unlock);
 
 _Static_assert(sizeof(struct cu__mutex) <= sizeof(cu_mutex), "the public size is fixed");
 _Static_assert(offsetof(struct cu__mutex, word) == 0, "programs know where it is");

@@ -92,6 +92,7 @@ void cu_once_do(cu_once *public, void (*fn)(void *), void *arg)
         do_slowly(once, fn, arg);
     }
 }
+COPPER_CALLED(cu_once_do);
 
 _Static_assert(sizeof(struct cu__once) <= sizeof(cu_once), "the public size is fixed");
 _Static_assert(offsetof(struct cu__once, word) == 0, "programs know where it is");

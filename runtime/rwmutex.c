@@ -262,6 +262,7 @@ void cu_rwmutex_unlock(cu_rwmutex *public)
         unlock_slowly(rw);
     }
 }
+COPPER_CALLED(cu_rwmutex_unlock);
 
 /* ---- readers ---- */
 
@@ -307,6 +308,7 @@ void cu_rwmutex_rlock(cu_rwmutex *public)
         __asm__ volatile(""); /* no jump: profiles of waits show this function */
     }
 }
+COPPER_CALLED(cu_rwmutex_rlock);
 
 int cu_rwmutex_rlock_ctx(cu_ctx *ctx, cu_rwmutex *public)
 {
@@ -359,6 +361,7 @@ void cu_rwmutex_runlock(cu_rwmutex *public)
         }
     } while (!cas_release(&rw->word, &word, word - READER));
 }
+COPPER_CALLED(cu_rwmutex_runlock);
 
 _Static_assert(sizeof(struct cu__rwmutex) <= sizeof(cu_rwmutex), "the public size is fixed");
 _Static_assert(offsetof(struct cu__rwmutex, word) == 0, "programs know where it is");

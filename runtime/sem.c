@@ -181,6 +181,7 @@ void cu_sem_release(cu_sem *public, int64_t n)
         }
     } while (!cas_release(&sem->word, &word, added(sem, word, n)));
 }
+COPPER_CALLED(cu_sem_release);
 
 _Static_assert(sizeof(struct cu__sem) <= sizeof(cu_sem), "the public size is fixed");
 _Static_assert(UNITS(1) == (uint64_t)1 << 1, "as COPPER_SEM_INIT has it");

@@ -13,6 +13,10 @@
 
 #include "types.h"
 
+/* Exports a function a second time, by the name that copper/sync_inline.h calls. */
+#define COPPER_CALLED(name)                                                                        \
+    extern __typeof__(name) name##_called __attribute__((alias(#name), visibility("default")))
+
 struct cu__mutex {
     uint64_t word;              /* any: atomic; copper/sync_inline.h says what is in it */
     struct cu__waiters waiters; /* lock: its stripe */

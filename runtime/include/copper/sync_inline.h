@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * copper/sync_inline.h: what is compiled into programs of copper/sync.h, which includes it: the
- * calls that find nobody in their way, without the call. Where there is one, the caller is on the stack
- * meanwhile, also when it is the last thing that a function does: profiles name who unlocks.
+ * calls that find nobody in their way, without the call. Where there is one, the caller is on the
+ * stack meanwhile, also when it is the last thing that a function does: profiles name who unlocks.
  *
  * So this is part of the binary interface: what the words below mean, and the thread-local
  * cu_running_id, stay as they are until the library gets another SONAME. The functions themselves
@@ -43,17 +43,18 @@ extern "C" {
 /* After a call: it is not the last thing then, and so no jump that leaves the caller's frame. */
 #define COPPER_STAY() __asm__ __volatile__("")
 
-/* The library's own, by a name that is not inlined. */
-void cu_mutex_lock_called(cu_mutex *mu) __asm__("cu_mutex_lock");
-void cu_mutex_unlock_called(cu_mutex *mu) __asm__("cu_mutex_unlock");
-void cu_rwmutex_unlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_unlock");
-void cu_rwmutex_rlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_rlock");
-void cu_rwmutex_runlock_called(cu_rwmutex *rw) __asm__("cu_rwmutex_runlock");
-void cu_sem_release_called(cu_sem *sem, int64_t n) __asm__("cu_sem_release");
-void cu_once_do_called(cu_once *once, void (*fn)(void *), void *arg) __asm__("cu_once_do");
+/* The library's own, by a name that is not inlined: the same functions once more, for a call of its
+ * own name is a recursion to a compiler, and clang inlines none of those. */
+void cu_mutex_lock_called(cu_mutex *mu);
+void cu_mutex_unlock_called(cu_mutex *mu);
+void cu_rwmutex_unlock_called(cu_rwmutex *rw);
+void cu_rwmutex_rlock_called(cu_rwmutex *rw);
+void cu_rwmutex_runlock_called(cu_rwmutex *rw);
+void cu_sem_release_called(cu_sem *sem, int64_t n);
+void cu_once_do_called(cu_once *once, void (*fn)(void *), void *arg);
 
 #ifdef __clang__
-/* It inlines none of these, since they call what has their own name; but it can be told to stay. */
+/* Where it inlines nothing it can be told to stay. */
 #define COPPER_STAYS __attribute__((__not_tail_called__))
 COPPER_STAYS void cu_mutex_unlock(cu_mutex *mu);
 COPPER_STAYS void cu_rwmutex_unlock(cu_rwmutex *rw);
