@@ -25,6 +25,7 @@
 #define COPPER_NS_PER_SECOND INT64_C(1000000000)
 #define COPPER_DRAIN_NS      (5 * COPPER_NS_PER_SECOND)   /* for answers after the last window */
 #define COPPER_DEAD_NS       (COPPER_NS_PER_SECOND / 2)   /* the same when the process is gone */
+#define COPPER_MISSING_NS    (COPPER_NS_PER_SECOND / 100) /* said from here on */
 #define COPPER_TABLE_ROWS    10
 #define COPPER_TRACE_SECONDS_MAX 3600.0 /* that a process is asked for at once */
 
@@ -253,6 +254,17 @@ static void say_remarks(const struct cu_pprof *p)
     }
 }
 
+/* What a program takes along that ends between two windows is not worth a line. */
+static void say_what_is_missing(const struct recording *r)
+{
+    const struct cu__windows *w = &r->windows;
+    if (w->lost && (!r->has_ended || w->lost_ns >= COPPER_MISSING_NS)) {
+        cu__note("%u of %u windows are missing, %.2f s: %s", w->lost,
+                 w->lost + w->gathered.windows, (double)w->lost_ns / (double)COPPER_NS_PER_SECOND,
+                 w->error);
+    }
+}
+
 /* Writes the file and says what is in it. 0, or the exit status of a failure. */
 static int write_recording(struct recording *r)
 {
@@ -280,10 +292,7 @@ static int write_recording(struct recording *r)
     if (!r->options->is_quiet) {
         say_what_was_written(profile, r->options->event, path);
         say_remarks(profile);
-        if (w->lost && !r->has_ended) {
-            cu__note("%u of %u windows are missing: %s", w->lost, w->lost + w->gathered.windows,
-                     w->error);
-        }
+        say_what_is_missing(r);
         cu__report_table(stderr, profile, r->options->event->type, COPPER_TABLE_ROWS);
         cu__report_symbols(profile, r->options->event->type);
     }
@@ -321,6 +330,7 @@ static int record(struct recording *r)
         }
         if (!is_written && is_recorded(r)) {
             is_written = true;
+            cu__windows_give_up(&r->windows);
             failure = write_recording(r);
         }
         if (is_finished(r)) {

@@ -62,30 +62,33 @@ nfds_t cu__windows_poll(const struct cu__windows *w, struct pollfd fds[COPPER_WI
     return n;
 }
 
-static void lose(struct cu__windows *w, const char *error)
+static void lose(struct cu__windows *w, const struct cu__window *each, const char *error)
 {
+    int64_t now = cu__now_ns(), end_ns = now < each->end_ns ? now : each->end_ns;
     w->lost++;
+    w->lost_ns += end_ns > each->begin_ns ? end_ns - each->begin_ns : 0;
     snprintf(w->error, sizeof w->error, "%s", error);
 }
 
 /* Adds one answer to the recording. */
-static void merge(struct cu__windows *w, const char *body, size_t n)
+static void merge(struct cu__windows *w, const struct cu__window *each, const char *body, size_t n)
 {
     struct cu_pprof *p;
     char error[COPPER_CLI_ERROR_MAX];
     if (cu_pprof_read(body, n, &p, error, sizeof error) != 0) {
-        lose(w, error);
+        lose(w, each, error);
         return;
     }
     if (w->is_total) {
         cu__gather_total(&w->gathered, p);
         w->lost = 0; /* this one holds what those would have held */
+        w->lost_ns = 0;
         return;
     }
     int err = cu__gather(&w->gathered, p);
     cu_pprof_free(p);
     if (err) {
-        lose(w, strerror(-err));
+        lose(w, each, strerror(-err));
     }
 }
 
@@ -112,7 +115,7 @@ static void finish_whole(struct cu__windows *w, struct cu__window *each)
         w->body_ns = cu__now_ns() - (each->end_ns - w->whole_ns);
         w->is_stopping = true;
     } else if (each->fetch.is_connected) {
-        lose(w, is_there ? "out of memory" : error);
+        lose(w, each, is_there ? "out of memory" : error);
         w->is_stopping = true; /* it would say the same again */
     } else {
         look_later(w);
@@ -127,11 +130,11 @@ static void finish_window(struct cu__windows *w, struct cu__window *each)
     if (w->whole_ns) {
         finish_whole(w, each);
     } else if (cu__fetch_body(&each->fetch, &body, &n, error) == 0) {
-        merge(w, body, n);
+        merge(w, each, body, n);
         w->look_ns = COPPER_LOOK_FIRST;
     } else {
         if (each->fetch.is_connected) { /* else the address is that of a program that has gone */
-            lose(w, error);
+            lose(w, each, error);
         }
         look_later(w);
     }
@@ -169,6 +172,7 @@ static void open_window(struct cu__windows *w, struct cu__window *each, int64_t 
     }
     cu__fetch_begin(&each->fetch, w->target.address, path);
     each->is_open = true;
+    each->begin_ns = now;
     each->end_ns = cu__now_ns() + length;
     w->next_ns = each->end_ns;
     w->length_ns = 2 * length < COPPER_WINDOW_LONGEST ? 2 * length : COPPER_WINDOW_LONGEST;
@@ -182,7 +186,8 @@ static void open_whole(struct cu__windows *w, struct cu__window *each)
              (double)w->whole_ns / (double)COPPER_NS_PER_SECOND);
     cu__fetch_begin(&each->fetch, w->target.address, path);
     each->is_open = true;
-    each->end_ns = cu__now_ns() + w->whole_ns;
+    each->begin_ns = cu__now_ns();
+    each->end_ns = each->begin_ns + w->whole_ns;
     w->next_ns = INT64_MAX;
 }
 
@@ -208,7 +213,8 @@ static void find_target(struct cu__windows *w)
     }
     if (w->is_total && w->was_served && strcmp(before.address, w->target.address) != 0) {
         if (cu__gather_end_totals(&w->gathered) != 0) {
-            lose(w, "out of memory");
+            w->lost++;
+            snprintf(w->error, sizeof w->error, "out of memory");
         }
         cu__gather_begin_totals(&w->gathered, NULL);
     }
@@ -273,6 +279,7 @@ bool cu__windows_ask_now(struct cu__windows *w)
     snprintf(path, sizeof path, "/debug/pprof/%s", w->path);
     cu__fetch_begin(&w->window[0].fetch, w->target.address, path);
     w->window[0].is_open = true;
+    w->window[0].end_ns = cu__now_ns();
     return true;
 }
 
@@ -297,6 +304,16 @@ bool cu__windows_are_done(const struct cu__windows *w)
         }
     }
     return true;
+}
+
+void cu__windows_give_up(struct cu__windows *w)
+{
+    for (int i = 0; !w->whole_ns && i < COPPER_WINDOWS_MAX; i++) {
+        if (w->window[i].is_open) {
+            lose(w, &w->window[i], "no answer in time");
+        }
+    }
+    close_windows(w);
 }
 
 void cu__windows_end(struct cu__windows *w)

@@ -34,7 +34,7 @@
 struct cu__window {
     struct cu__fetch fetch;
     bool is_open;
-    int64_t end_ns; /* when its time is over */
+    int64_t begin_ns, end_ns; /* its time, of which no other window has anything */
 };
 
 struct cu__windows {
@@ -57,6 +57,7 @@ struct cu__windows {
     struct cu__window window[COPPER_WINDOWS_MAX];
     struct cu__gathered gathered; /* what has come so far; the caller frees it */
     unsigned lost;
+    int64_t lost_ns; /* the time of those, as far as it had come */
     char error[COPPER_CLI_ERROR_MAX]; /* why the last window was lost */
 };
 
@@ -79,6 +80,8 @@ bool cu__windows_ask_now(struct cu__windows *w);
 /* No more windows; those under way are finished by further steps (one that is the whole: now). */
 void cu__windows_stop(struct cu__windows *w);
 bool cu__windows_are_done(const struct cu__windows *w);
+/* Windows that are under way still are lost (one that is the whole: is closed). */
+void cu__windows_give_up(struct cu__windows *w);
 /* Closes what is under way, and frees the body. */
 void cu__windows_end(struct cu__windows *w);
 

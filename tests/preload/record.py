@@ -130,6 +130,24 @@ def killed(folder):
             kill_quietly(pid)
 
 
+def taken_along(folder):
+    """The window under way when a program is killed is lost, and how much that is, is said."""
+    found = None
+    for tenths in (13, 21, 27):  # one of them is not at the end of a window
+        started = time.monotonic()
+        result = run([COPPER, "record", "-o", f"{folder}/f", "--", "bash", "-c",
+                      f"{BUSY} busy {tenths / 10} & sleep {tenths / 10}; kill -9 $$"])
+        took = time.monotonic() - started
+        found = re.search(r"^copper: 1 of \d+ windows are missing, (\d\.\d\d) s: the answer ends early$",
+                          result.stderr, re.M)
+        if found:
+            break
+    check("the last window: is said", found, result.stderr)
+    missing = float(found.group(1)) if found else 0
+    got = read(f"{folder}/f").duration_ns / 1e9
+    check("the last window: how much", 0.01 <= missing <= 1.1 and got + missing <= took, missing, got, took)
+
+
 def from_terminal(folder):
     """Ctrl-C at a terminal reaches both; the recorder outlives the program."""
     pid, terminal = pty.fork()
@@ -266,7 +284,7 @@ def what_is_missing(folder):
 
 
 def main():
-    for test in (to_the_end, short_program, statuses, quiet, patterns, killed, from_terminal, attached,
+    for test in (to_the_end, short_program, statuses, quiet, patterns, killed, taken_along, from_terminal, attached,
                  limited, through_exec, nothing_lost, totals,
                  what_is_missing):
         in_folder(test)
