@@ -4,8 +4,8 @@
  *
  * Design. Each group is symbolized once. The runtime's own frames at both ends of a stack (the way
  * into the park, the way up from the coroutine's first instruction) are dropped: they say nothing
- * that the wait reason does not. A coroutine without a stack to walk (it runs, or never ran) is
- * shown by the function it was spawned with. The report owns the symbolizer, whose strings it uses.
+ * that the wait reason does not. The function that a coroutine was spawned with ends its stack,
+ * also where that does not have it. The report owns the symbolizer, whose strings it uses.
  */
 #include "leak_int.h"
 
@@ -77,12 +77,28 @@ static int append_lines(struct made_report *made, struct cu_leak_group *group,
     return 0;
 }
 
+/* The function that was spawned, if it is not on the stack: its last act was a call into another
+ * library, which is a jump that leaves its frame, or it was not walked at all. outermost: of the
+ * frames that are not the runtime's; 0: there is none. */
+static int name_entry(struct made_report *made, struct cu__leak_group *g, cu_frame outermost)
+{
+    cu_frame entry = frame_of_entry(g->entry);
+    struct cu_symbol symbol;
+    if (outermost != 0 && COPPER_FRAME_MODULE(outermost) == COPPER_FRAME_MODULE(entry))
+        return 0;
+    cu_symbolize(made->symbolizer, entry, &symbol);
+    if (outermost != 0 && is_runtime_frame(entry, symbol.lines[symbol.nlines - 1].function))
+        return 0;
+    return append_lines(made, &g->shown, &symbol);
+}
+
 /* Names one group's stack. */
 static int name_group(struct made_report *made, struct cu__leak_group *g)
 {
     struct cu_leak_group *group = &g->shown;
     struct cu_symbol symbol;
     size_t kept = 0; /* lines up to the last one that is not the runtime's */
+    unsigned nframes = 0;
     for (unsigned i = 0; i < g->nframes; i++) {
         cu_symbolize(made->symbolizer, g->frames[i], &symbol);
         bool is_runtime = is_runtime_frame(g->frames[i], symbol.lines[symbol.nlines - 1].function);
@@ -91,14 +107,14 @@ static int name_group(struct made_report *made, struct cu__leak_group *g)
         int err = append_lines(made, group, &symbol);
         if (err < 0)
             return err;
-        if (!is_runtime)
+        if (!is_runtime) {
             kept = group->nlines;
+            nframes = i + 1;
+        }
     }
     group->nlines = kept;
-    if (kept > 0)
-        return 0;
-    cu_symbolize(made->symbolizer, frame_of_entry(g->entry), &symbol);
-    return append_lines(made, group, &symbol);
+    bool is_cut = nframes > 0 && nframes == g->nframes; /* whole ones begin in the runtime */
+    return is_cut ? 0 : name_entry(made, g, nframes > 0 ? g->frames[nframes - 1] : 0);
 }
 
 static bool is_listed(const char *const *list, const char *name)
