@@ -355,7 +355,11 @@ __attribute__((noinline)) static void burn_on_signal_stack(int number)
 #else
 #define HANDLERS_ROOM 32768 /* frames are larger */
 #endif
+#ifdef __SANITIZE_ADDRESS__
+#define SMALLEST_STACK 16384 /* its calls take the room of the second signal's frame */
+#else
 #define SMALLEST_STACK 8192 /* what some runtimes give their threads */
+#endif
 
 /* Room for two signal frames as large as this processor's registers make them (two took 6.6 KiB of
  * a stack of 8 where this was written), and for what the sampler asks for on top. */
