@@ -176,10 +176,12 @@ def flight_write(folder, program_name, *arguments):
 
 
 def flight(folder, _):
+    before = time.monotonic()
     done = flight_write(folder, program("trace_program"), "late", folder + "/asked")
+    most = 1 + (time.monotonic() - before) // 2
     judge(folder + "/asked", "flight, asked for")
     late = glob.glob(folder + "/late-*.trace")
-    check(len(late) == 1, "flight: one file by itself, within the time kept: %s" % late)
+    check(1 <= len(late) <= most, "flight: one file by itself, within the time kept: %s" % late)
     check(re.search(r"^copper: coroutine \d+ waited \d+\.\d ms for a P; see: go tool trace ",
                     done.stderr, re.M), "flight: says so: " + done.stderr)
     for path in late:
@@ -198,7 +200,7 @@ def longest_ready(parsed):
     since, longest = {}, 0
     for line in parsed.lines:
         change = re.search(r"Time=(\d+) GoID=(\d+) (\w+)->(\w+)", line)
-        if change:
+        if change and change.group(3) != change.group(4):  # a generation says again how things are
             now, g, to = int(change.group(1)), change.group(2), change.group(4)
             if to == "Running" and g in since:
                 longest = max(longest, now - since[g])
