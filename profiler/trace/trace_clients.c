@@ -48,6 +48,7 @@ static uint64_t cuts_wanted, cuts_done;
 static struct cu__trace_totals totals;
 static struct cu__blob_ring flight;
 static cu__flight_late *on_late;
+static int flight_err; /* why the flight recorder ended by itself */
 
 /* ---- one client; all called with the lock ---------------------------------------------------- */
 
@@ -232,6 +233,7 @@ void cu__clients_fail(int err)
     pthread_mutex_lock(&lock);
     is_ending = true;
     flight.keep_ns = 0;
+    flight_err = err;
     for (struct cu__trace_client *c = clients; c; c = c->next) {
         fail_client(c, err);
     }
@@ -373,7 +375,20 @@ void cu__trace_leave(struct cu__trace_client *c)
     free_client(c);
 }
 
-int cu__flight_keep(int64_t keep_ns, size_t max_bytes)
+/* lock. The generation under way need not mention everything: from the next one on. */
+static int flight_begin(int64_t keep_ns, bool waits)
+{
+    uint64_t mine = ++cuts_wanted;
+    int err = start_thread();
+    flight.keep_ns = err ? 0 : keep_ns;
+    flight_err = err;
+    while (waits && flight.keep_ns && cuts_done < mine) {
+        pthread_cond_wait(&changed, &lock);
+    }
+    return flight_err;
+}
+
+int cu__flight_keep(int64_t keep_ns, size_t max_bytes, bool waits)
 {
     int err = 0;
     if (!cu__trace_can_record()) {
@@ -384,16 +399,15 @@ int cu__flight_keep(int64_t keep_ns, size_t max_bytes)
     while (is_ending) {
         pthread_cond_wait(&changed, &lock);
     }
-    bool was_on = flight.keep_ns != 0;
-    flight.keep_ns = keep_ns;
     flight.max_bytes = max_bytes;
     if (keep_ns == 0) {
+        flight.keep_ns = 0;
         cu__blob_ring_clear(&flight);
         pthread_cond_signal(&asked_for);
-    } else if (!was_on) {
-        cuts_wanted++; /* the generation under way need not mention everything */
-        err = start_thread();
-        flight.keep_ns = err ? 0 : keep_ns;
+    } else if (flight.keep_ns) {
+        flight.keep_ns = keep_ns;
+    } else {
+        err = flight_begin(keep_ns, waits);
     }
     pthread_mutex_unlock(&lock);
     return err;

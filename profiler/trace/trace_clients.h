@@ -31,8 +31,9 @@ int cu__trace_next(struct cu__trace_client *c, int64_t timeout_ns, struct cu__bl
 int cu__trace_finish(struct cu__trace_client *c);
 void cu__trace_leave(struct cu__trace_client *c);
 
-/* The flight recorder: keep the last keep_ns, at most max_bytes. 0: switch it off. 0 or as join. */
-int cu__flight_keep(int64_t keep_ns, size_t max_bytes);
+/* The flight recorder: keep the last keep_ns, at most max_bytes. 0: switch it off. waits: until it
+ * records, or has failed to. 0 or as join. */
+int cu__flight_keep(int64_t keep_ns, size_t max_bytes, bool waits);
 /* What is kept, up to now, oldest first: at most `max` blobs, the caller drops them. Their number;
  * -ENOENT: the flight recorder is off; -ENOMEM. */
 int cu__flight_take(struct cu__blob **blobs, unsigned max);

@@ -52,7 +52,7 @@ int cu_flight_start(int64_t wanted_ns, size_t max_bytes)
     if (wanted_ns < 0) {
         return -EINVAL;
     }
-    return cu__flight_keep(wanted_ns, max_bytes ? max_bytes : COPPER_FLIGHT_BYTES);
+    return cu__flight_keep(wanted_ns, max_bytes ? max_bytes : COPPER_FLIGHT_BYTES, true);
 }
 
 int cu_flight_write(const char *path)
@@ -151,7 +151,8 @@ __attribute__((constructor)) static void start_from_environment(void)
         atomic_store(&cu__trace_delay_limit_ns, limit_ns);
         cu__flight_on_late(write_late);
     }
-    int err = cu_flight_start(keep_ns, 0);
+    /* waits for nothing: the loader's lock may be held, which the recorder's thread needs */
+    int err = cu__flight_keep(keep_ns, COPPER_FLIGHT_BYTES, false);
     if (err) {
         cu__say("COPPER_FLIGHT: cannot start the flight recorder: %s", strerror(-err));
     }

@@ -19,6 +19,8 @@
  *     serve      serves until its input ends; coroutines work meanwhile. With a NUMBER random
  *                programs follow each other, and tell of regions, tasks and odd texts
  *     late       a hog delays another coroutine, with the flight recorder on
+ *     kept       NUMBER coroutines under a flight recorder that is started, asked and stopped from
+ * C
  *
  * A second table of hooks counts what happens; `random` prints it as "count NAME NUMBER".
  */
@@ -179,7 +181,8 @@ static void talk_oddly(uint64_t which)
     uint64_t task = cu_trace_task_begin("odd \"task\"", 0);
     cu_trace_region_begin(task, which & 1 ? "outer\n" : "");
     cu_trace_region_begin(0, "inner\\");
-    cu_trace_log(task, "text", "no UTF-8: \xff\xc3( \xed\xa0\x80, UTF-8: \xc3\xa9 \xe2\x82\xac \x01");
+    cu_trace_log(task, "text",
+                 "no UTF-8: \xff\xc3( \xed\xa0\x80, UTF-8: \xc3\xa9 \xe2\x82\xac \x01");
     cu_yield();
     cu_trace_region_end(0, "inner\\");
     cu_trace_region_end(task, which & 1 ? "outer\n" : "");
@@ -223,7 +226,8 @@ static void step(struct worker *w)
         cu_chan *own = cu_chan_new(sizeof(value), 0);
         cu_chan_unref(own);
     } else if (which % 128 == 0) {
-        burn(12 * COPPER_MS); /* beyond a slice: its P is taken, and what it does next it does without */
+        burn(12 *
+             COPPER_MS); /* beyond a slice: its P is taken, and what it does next it does without */
     } else if (which % 128 == 1) {
         usleep(4000); /* a call that nobody announced: the same */
     } else {
@@ -549,8 +553,9 @@ static void delay_others(void *unused)
 static int run_waits(void *unused)
 {
     (void)unused;
-    static void (*const workers[])(void *) = {hold_in_turn, hold_in_turn, tell_numbers, take_numbers,
-                                              read_bytes,   make_calls,   delay_others};
+    static void (*const workers[])(void *) = {hold_in_turn, hold_in_turn, tell_numbers,
+                                              take_numbers, read_bytes,   make_calls,
+                                              delay_others};
     struct cu_trace *trace;
     cu_wg wg = {0};
     gate = cu_chan_new(1, 0);
@@ -852,6 +857,26 @@ static int run_late(void *unused)
     return 0;
 }
 
+static int run_kept(void *unused)
+{
+    (void)unused;
+    cu_wg wg = {0};
+    int err = cu_flight_start(10 * COPPER_SEC, 0);
+    for (uint64_t i = 0; i < number; i++) {
+        cu_wg_go(&wg, nap, NULL);
+    }
+    cu_wg_wait(&wg);
+    err = err ? err : cu_flight_write(path);
+    if (err) {
+        die("the flight recorder", err);
+    }
+    printf("started again: %d\n", cu_flight_start(COPPER_SEC, 0));
+    printf("stopped: %d\n", cu_flight_start(0, 0));
+    printf("nothing kept: %s\n", strerror(-cu_flight_write(path)));
+    printf("negative: %s\n", strerror(-cu_flight_start(-1, 0)));
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
     const char *what = argc > 2 ? argv[1] : "";
@@ -862,7 +887,7 @@ int main(int argc, char **argv)
         int (*run)(void *);
     } runs[] = {{"many", run_many},     {"hog", run_hog},     {"skynet", run_skynet},
                 {"blocks", run_blocks}, {"tasks", run_tasks}, {"late", run_late},
-                {"calls", run_calls},   {"procs", run_procs}};
+                {"kept", run_kept},     {"calls", run_calls}, {"procs", run_procs}};
     for (size_t i = 0; i < sizeof(runs) / sizeof(runs[0]); i++) {
         if (strcmp(what, runs[i].name) == 0) {
             return cu_run(runs[i].run, NULL);

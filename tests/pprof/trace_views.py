@@ -195,6 +195,17 @@ def flight(folder, _):
         check("copper: " + said in err, "flight: %r said %r" % (value, err))
 
 
+def flight_from_c(folder, _):
+    """What happens after cu_flight_start has returned is kept."""
+    out, _ = run("kept", folder + "/kept", 300)
+    parsed = judge(folder + "/kept", "flight from C")
+    created = parsed.transitions["NotExist", "Runnable"]
+    check(created == 300, "flight from C: %d of 300 coroutines" % created)
+    for line in ("started again: 0", "stopped: 0", "nothing kept: No such file or directory",
+                 "negative: Invalid argument"):
+        check(line in out, "flight from C: %s: %s" % (line, out))
+
+
 def longest_ready(parsed):
     """The longest time from ready to running in a trace, ns: our own reading."""
     since, longest = {}, 0
@@ -308,7 +319,7 @@ def lossy(folder, _):
 
 def main():
     version = require_go()
-    parts = [blocks, profiles, tasks, procs, calls, running_at_start, many, flight, over_http, demo, skynet, lossy]
+    parts = [blocks, profiles, tasks, procs, calls, running_at_start, many, flight, flight_from_c, over_http, demo, skynet, lossy]
     wanted = [name for name in sys.argv[1:] if not name.isdigit()]
     for part in parts:
         if not wanted or part.__name__ in wanted:

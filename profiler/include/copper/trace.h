@@ -52,7 +52,9 @@ int cu_trace_stop(struct cu_trace *trace);
 /* ---- flight recorder ------------------------------------------------------------------------- */
 
 /* Keeps what happened in the last keep_ns, all the time, in at most max_bytes (0: 64 MiB); 0: stops
- * that. Also done at start-up for COPPER_FLIGHT=10s. 0; -EINVAL: negative; or as cu_trace_start. */
+ * that. What happens after the return is kept; waits some milliseconds for that, and so is not for
+ * constructors. Also done at start-up for COPPER_FLIGHT=10s, which begins some milliseconds into
+ * the program. 0; -EINVAL: negative; or as cu_trace_start. */
 int cu_flight_start(int64_t keep_ns, size_t max_bytes);
 /* Writes what is kept into a file, up to now. 0; -ENOENT: nothing is kept; -errno. Blocks. */
 int cu_flight_write(const char *path);
