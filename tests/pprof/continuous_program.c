@@ -22,6 +22,14 @@
 #include <time.h>
 #include <unistd.h>
 
+/* A forked child cannot look for leaks: threads that it does not have may hold the sanitizer's
+ * locks, and it would wait for them for ever. */
+__attribute__((visibility("default"))) const char *__lsan_default_options(void);
+const char *__lsan_default_options(void)
+{
+    return "detect_leaks=0";
+}
+
 static cu_mutex mutex;
 
 static void hold(void *unused)
