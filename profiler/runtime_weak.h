@@ -10,6 +10,7 @@
 #include <copper/inspect.h>
 #include <copper/label.h>
 
+#pragma weak cu_g_state_text
 #pragma weak cu_inspect_each
 #pragma weak cu_service_thread_begin
 #pragma weak cu_service_thread_is
@@ -23,8 +24,8 @@
 /* Is there a runtime with coroutines in this process? */
 static inline bool cu__has_runtime(void)
 {
-    if (!cu_inspect_each || !cu_runtime_stats_read || !cu_wait_reason_text || !cu_labels_count ||
-        !cu_labels_key || !cu_labels_value) {
+    if (!cu_inspect_each || !cu_g_state_text || !cu_runtime_stats_read || !cu_wait_reason_text ||
+        !cu_labels_count || !cu_labels_key || !cu_labels_value) {
         return false;
     }
     struct cu_runtime_stats stats = {.size = sizeof(stats)};

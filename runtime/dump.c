@@ -76,21 +76,6 @@ void cu__dump_object(struct cu__text *t, const struct cu_object_info *o)
     }
 }
 
-static const char *state_text(const struct cu_g_info *g)
-{
-    switch (g->state) {
-    case COPPER_G_RUNNABLE:
-        return "runnable";
-    case COPPER_G_RUNNING:
-        return "running";
-    case COPPER_G_SYSCALL:
-        return "syscall";
-    case COPPER_G_WAITING:
-        return cu_wait_reason_text(g->reason);
-    }
-    return "unknown";
-}
-
 /* A pair of what stands in braces. `used` counts them. */
 static void begin_pair(struct cu__text *t, unsigned *used, const char *key)
 {
@@ -177,7 +162,7 @@ void cu__dump_coroutine(struct cu__text *t, const struct cu_g_info *g, int64_t n
     int64_t minutes = g->state == COPPER_G_WAITING ? (now_ns - g->since_ns) / MINUTE_NS : 0;
     add_field(t, "coroutine ", (uint64_t)g->id);
     cu__text_add(t, " [");
-    cu__text_add(t, state_text(g));
+    cu__text_add(t, cu_g_state_text(g));
     if (minutes > 0) {
         add_field(t, ", ", (uint64_t)minutes);
         cu__text_add(t, " minutes");

@@ -368,6 +368,21 @@ void cu_runtime_stats_read(struct cu_runtime_stats *out)
     out->live = out->created > out->exited ? out->created - out->exited : 0;
 }
 
+const char *cu_g_state_text(const struct cu_g_info *g)
+{
+    switch (g->state) {
+    case COPPER_G_RUNNABLE:
+        return "runnable";
+    case COPPER_G_RUNNING:
+        return "running";
+    case COPPER_G_SYSCALL:
+        return "syscall";
+    case COPPER_G_WAITING:
+        return cu_wait_reason_text(g->reason);
+    }
+    return "unknown";
+}
+
 /* An inspection of another thread does not go on in the child. */
 void cu__inspect_after_fork(void)
 {

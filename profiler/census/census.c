@@ -124,21 +124,6 @@ static unsigned walk_parked(const struct cu_g_info *g, cu_frame *frames)
     return is_whole ? cu__entry_restore(frames, w.n, (uint64_t)(uintptr_t)g->entry) : w.n;
 }
 
-static const char *state_text(const struct cu_g_info *g)
-{
-    switch (g->state) {
-    case COPPER_G_RUNNABLE:
-        return "runnable";
-    case COPPER_G_RUNNING:
-        return "running";
-    case COPPER_G_WAITING:
-        return cu_wait_reason_text(g->reason);
-    case COPPER_G_SYSCALL:
-        return "syscall";
-    }
-    return "unknown";
-}
-
 /* "channel 'jobs' (cap 0, made at x.c:10)"; a number of texts. */
 static uint32_t object_text(struct cu__census *c, const struct cu_object_info *o)
 {
@@ -174,7 +159,7 @@ static void describe(struct taking *t, const struct cu_g_info *g, struct running
     struct cu__census *c = t->census;
     bool with_members = c->options.with_members;
     out->group = (struct cu__census_group){
-        .thread = COPPER_INTERN_NONE, .state = state_text(g), .labels = g->labels, .site = g->site};
+        .thread = COPPER_INTERN_NONE, .state = cu_g_state_text(g), .labels = g->labels, .site = g->site};
     out->member = (struct cu__census_member){
         .id = g->id,
         .parent = g->parent,

@@ -4,6 +4,7 @@
  */
 #include "stack_table.h"
 
+#include "mix.h"
 #include "pages.h"
 
 #include <errno.h>
@@ -44,23 +45,12 @@ void cu__stack_table_reset(struct cu__stack_table *t)
     t->nnames = t->nnames > 0; /* that none is there, if it is open */
 }
 
-/* A finaliser with full avalanche: frames of one stack differ in few bits. */
-static uint64_t mix(uint64_t hash, uint64_t word)
-{
-    hash ^= word;
-    hash ^= hash >> 32;
-    hash *= UINT64_C(0xd6e8feb86659fd93);
-    hash ^= hash >> 32;
-    hash *= UINT64_C(0xd6e8feb86659fd93);
-    return hash ^ (hash >> 32);
-}
-
 static uint64_t hash_of(const struct cu__stack *key, const cu_frame *frames)
 {
-    uint64_t hash = mix(key->nframes, (uint64_t)(uintptr_t)key->labels);
-    hash = mix(hash, ((uint64_t)key->name << 16) | ((uint64_t)key->here << 8) | key->is_cut);
+    uint64_t hash = cu__mix(key->nframes, (uint64_t)(uintptr_t)key->labels);
+    hash = cu__mix(hash, ((uint64_t)key->name << 16) | ((uint64_t)key->here << 8) | key->is_cut);
     for (unsigned i = 0; i < key->nframes; i++) {
-        hash = mix(hash, frames[i]);
+        hash = cu__mix(hash, frames[i]);
     }
     return hash;
 }

@@ -4,6 +4,7 @@
  */
 #include "delay_table.h"
 
+#include "mix.h"
 #include "pages.h"
 
 #include <errno.h>
@@ -36,24 +37,13 @@ int cu__delay_table_open(void)
     return 0;
 }
 
-/* A finaliser with full avalanche: frames of one stack differ in few bits. */
-static uint64_t mix(uint64_t hash, uint64_t word)
-{
-    hash ^= word;
-    hash ^= hash >> 32;
-    hash *= UINT64_C(0xd6e8feb86659fd93);
-    hash ^= hash >> 32;
-    hash *= UINT64_C(0xd6e8feb86659fd93);
-    return hash ^ (hash >> 32);
-}
-
 static uint64_t hash_of(const struct cu__delay_key *key, const cu_frame *frames, unsigned n)
 {
     uint64_t facts = (uint64_t)key->kind << 24 | (uint64_t)key->why << 16 | key->is_cut;
-    uint64_t hash = mix(mix(mix(n, facts), key->waker), key->entry);
-    hash = mix(hash, (uint64_t)(uintptr_t)key->labels);
+    uint64_t hash = cu__mix(cu__mix(cu__mix(n, facts), key->waker), key->entry);
+    hash = cu__mix(hash, (uint64_t)(uintptr_t)key->labels);
     for (unsigned i = 0; i < n; i++) {
-        hash = mix(hash, frames[i]);
+        hash = cu__mix(hash, frames[i]);
     }
     return hash ? hash : 1;
 }

@@ -121,6 +121,9 @@ struct cu_g_info {
  * running). Several at a time take turns of a millisecond, so that none waits for a long one to
  * end. Returns the number visited, or -errno. About 100 ns each besides the visitor. */
 int64_t cu_inspect_each(bool (*visit)(const struct cu_g_info *g, void *arg), void *arg);
+/* What g does, as dumps and profiles call it: "runnable", "running", "syscall", or the text of its
+ * wait reason. Any context. */
+const char *cu_g_state_text(const struct cu_g_info *g);
 
 /* What the calling thread is doing. Async-signal-safe, takes no lock, about 5 ns. */
 enum cu_here_kind {
