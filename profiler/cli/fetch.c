@@ -180,24 +180,25 @@ static const char *header(const char *head, const char *name)
     return NULL;
 }
 
-/* Joins chunks in place. The size of the whole; when the last one is missing, may_be_cut: that of what
- * is there, else -EBADMSG. */
-static ssize_t join_chunks(char *body, size_t n, bool may_be_cut)
+/* Joins chunks in place. The size of what is there; is_cut: the last one is missing. */
+static size_t join_chunks(char *body, size_t n, bool *is_cut)
 {
     size_t in = 0, out = 0;
     for (;;) {
         char *end;
         char *line_end = memmem(body + in, n - in, "\r\n", 2);
         if (!line_end || !isxdigit((unsigned char)body[in])) {
-            return may_be_cut ? (ssize_t)out : -EBADMSG;
+            *is_cut = true;
+            return out;
         }
         unsigned long size = strtoul(body + in, &end, 16);
         in = (size_t)(line_end - body) + 2;
         if (size == 0) {
-            return (ssize_t)out;
+            return out;
         }
         if (size > n - in || n - in - size < 2) {
-            return may_be_cut ? (ssize_t)out : -EBADMSG;
+            *is_cut = true;
+            return out;
         }
         memmove(body + out, body + in, size);
         out += size;
@@ -238,7 +239,8 @@ static int find_body(struct cu__fetch *f, bool may_be_cut, const char **body, si
     ssize_t promised = length ? (ssize_t)strtoull(length, NULL, 10) : size;
     *after_head = first;
     if (is_chunked) {
-        size = join_chunks(start, (size_t)size, may_be_cut);
+        size = (ssize_t)join_chunks(start, (size_t)size, &f->is_cut);
+        size = f->is_cut && !may_be_cut ? -1 : size;
     } else if (promised < 0 || promised > size) {
         size = -1;
     } else {

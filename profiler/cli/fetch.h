@@ -20,6 +20,7 @@ struct cu__fetch {
     int fd;
     int err; /* 0 or -errno of the connection */
     bool is_done, is_connected;
+    bool is_cut; /* what cu__fetch_cut_body gave is not all of it */
     char request[1024];
     size_t request_size, sent;
     char *bytes; /* the answer as it came */

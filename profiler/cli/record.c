@@ -241,6 +241,9 @@ static int write_trace(struct recording *r)
     cu__value_text((int64_t)w->nbody, "bytes", text, sizeof text);
     cu__note("%s: %s %s in %.2f s; see: go tool trace %s", path, text, r->options->event->what,
              (double)w->body_ns / (double)COPPER_NS_PER_SECOND, path);
+    if (w->is_cut) {
+        cu__note("its end is missing, up to the last second: the answer ends early");
+    }
     return 0;
 }
 

@@ -112,6 +112,7 @@ static void finish_whole(struct cu__windows *w, struct cu__window *each)
     if (w->body) {
         memcpy(w->body, body, n);
         w->nbody = n;
+        w->is_cut = each->fetch.is_cut;
         w->body_ns = cu__now_ns() - (each->end_ns - w->whole_ns);
         w->is_stopping = true;
     } else if (each->fetch.is_connected) {

@@ -50,6 +50,7 @@ struct cu__windows {
     char *body;       /* ... to be freed by cu__windows_end; NULL: nothing came */
     size_t nbody;
     int64_t body_ns;  /* ... how long it took */
+    bool is_cut;      /* ... its end did not come */
     int64_t next_ns;  /* when to begin the next window, or to look for the process again */
     int64_t length_ns;
     int64_t look_ns;  /* how long to wait before the next look for the process */

@@ -12,6 +12,7 @@ from support import (COPPER, LIMIT, PROGRAMS, check, environment, equal, finish,
 
 WORK = [f"{PROGRAMS}/continuous_program", "work"]
 HEADER = b"go 1.22 trace\0\0\0"
+CUT = "copper: its end is missing, up to the last second: the answer ends early\n"
 GO = shutil.which("go")
 
 
@@ -64,6 +65,7 @@ def to_the_end(folder):
         return os.path.exists(f"{folder}/end")
     patiently(attempt)
     judge("to the end", f"{folder}/end", attempt.stderr)
+    check("to the end: nothing is missing", CUT not in attempt.stderr, attempt.stderr)
 
 
 def killed(folder):
@@ -81,6 +83,7 @@ def killed(folder):
         return os.path.exists(f"{folder}/killed") and os.path.getsize(f"{folder}/killed") > 100
     patiently(attempt)
     judge("killed", f"{folder}/killed", attempt.stderr)
+    check("killed: its end is missing, and that is said", CUT in attempt.stderr, attempt.stderr)
 
 
 def attached(folder):
