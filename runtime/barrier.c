@@ -45,8 +45,9 @@ __attribute__((constructor)) static void register_early(void)
 
 void cu__claims_prepare(void)
 {
-    is_available = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
-    store_seq(&cu__sched.claims_open, is_available ? 0 : 1);
+    bool is_there = membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED) == 0;
+    store_relaxed(&is_available, is_there); /* a tool may be detaching itself meanwhile */
+    store_seq(&cu__sched.claims_open, is_there ? 0 : 1);
 }
 
 bool cu__barrier_everywhere(void)
