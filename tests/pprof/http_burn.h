@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <stdlib.h>
 
-static volatile uint64_t burn_sink;
+static _Atomic uint64_t burn_sink;
 static volatile int burn_seed = 7;
 
 __attribute__((always_inline)) static inline uint64_t inlined_mixing(uint64_t x)
