@@ -128,7 +128,9 @@ static void quit_sig(int signal)
 static void install_quit(void)
 {
     struct sigaction old, action = {.sa_handler = quit_sig, .sa_flags = SA_RESTART | SA_ONSTACK};
-    if (sigaction(SIGQUIT, NULL, &old) == 0 && old.sa_handler == SIG_DFL) {
+    /* a script's shell has it ignored by what it starts in the background */
+    if (sigaction(SIGQUIT, NULL, &old) == 0 &&
+        (old.sa_handler == SIG_DFL || old.sa_handler == SIG_IGN)) {
         sigfillset(&action.sa_mask);
         sigaction(SIGQUIT, &action, NULL);
     } else if (old.sa_handler != quit_sig) {

@@ -58,10 +58,10 @@ CASES.update({
     "no_cycle_in_churn": (0, NOTHING, {}, NOTHING),
     "cycle_is_noticed": (0, r"\A" + CIRCLE + r"\Z", {}, ""),
 })
-SPECIAL = ["report_hangs", "off_hangs", "dump_quit", "bad_values"]
+SPECIAL = ["report_hangs", "off_hangs", "dump_quit", "dump_quit_ignored", "bad_values"]
 # clang's thread sanitizer has a thread of its own, which might wake somebody for all we know, and
 # delivers a signal only when the main thread makes a call that it knows
-NOT_UNDER = {"thread": {"alive_by_signal", "dump_quit",
+NOT_UNDER = {"thread": {"alive_by_signal", "dump_quit", "dump_quit_ignored",
                         "dead", "dead_thread", "dead_without_coroutines", "dead_late",
                         "dead_when_thread_ends", "dead_beside_service", "report_hangs", "bad_values"}}
 
@@ -83,9 +83,10 @@ def hangs(program, mode, expected):
     return 1
 
 
-def dump_quit(program):
+def dump_quit(program, before_exec=None):
     with subprocess.Popen([program, "dump_quit"], env={**os.environ, "COPPER_DUMP": "quit"},
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          preexec_fn=before_exec) as child:
         assert child.stdout.readline() == "ready\n"
         dumps = []
         # between saying that it is ready and sleeping, and from one nap to the next, main runs
@@ -101,6 +102,11 @@ def dump_quit(program):
         good = (child.returncode == 7 and said.count("[sleep]") == 2
                 and all(said.count(part) == len(dumps) for part in in_each))
         return 0 if good else 1
+
+
+def dump_quit_ignored(program):
+    """As a shell's script starts what it puts into the background."""
+    return dump_quit(program, lambda: signal.signal(signal.SIGQUIT, signal.SIG_IGN))
 
 
 def bad_values(program):
