@@ -104,11 +104,7 @@ __attribute__((constructor)) static void read_environment(void)
         is_forbidden = true;
     } else if (strcmp(value, "stranded") == 0 || strcmp(value, "1") == 0) {
         register_at_exit();
-    } else if (strcmp(value, "proven") == 0) {
-        fputs("copper: COPPER_LEAKCHECK=proven is not built yet; reporting stranded\n", stderr);
-        register_at_exit();
     } else {
-        fprintf(stderr, "copper: COPPER_LEAKCHECK=%s is not one of stranded, proven, none\n",
-                value);
+        fprintf(stderr, "copper: COPPER_LEAKCHECK=%s is not one of stranded, none\n", value);
     }
 }
