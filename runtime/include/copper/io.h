@@ -8,12 +8,14 @@
  * read and written as announced blocking calls (copper/blocking.h).
  *
  * Whose a descriptor is:
- *   ours      made by cu_socket, cu_accept, cu_pipe, copper/net.h, or given to us by cu_fd_own. It
- * is nonblocking, and has to be closed with cu_close. foreign   everything else. It is never
- * changed, because another process may share it (standard input, an inherited socket): each attempt
- * says by itself that it does not want to wait (RWF_NOWAIT, MSG_DONTWAIT). It costs one more system
- * call for each wait, and may be closed with cu_close or close(2); only cu_close wakes who waits
- * for it.
+ *
+ *     ours      made by cu_socket, cu_accept, cu_pipe, copper/net.h, or given to us by cu_fd_own
+ *     foreign   everything else
+ *
+ * One of ours is nonblocking, and has to be closed with cu_close. A foreign one is never changed,
+ * because another process may share it (standard input, an inherited socket): each attempt says by
+ * itself that it does not want to wait (RWF_NOWAIT, MSG_DONTWAIT). It costs one more system call
+ * for each wait, and may be closed with cu_close or close(2); only cu_close wakes who waits for it.
  *
  * Closing: cu_close ends the calls that wait on the descriptor with -EBADF, and returns when they
  * have let go of it, so that no call ever meets another file under its number.

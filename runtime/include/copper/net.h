@@ -8,9 +8,10 @@
  *     int fd = cu_dial("tcp", "example.org:80", 5 * COPPER_SEC);
  *
  * Networks and their addresses:
- *   tcp, tcp4, tcp6, udp, udp4, udp6   "host:port", "[::1]:port", ":port" (listen: any address;
- * dial: this machine); the port by number or by its name unix, unixgram, unixpacket         a path,
- * or "@name" for one outside of the file system
+ *
+ *     tcp, tcp4, tcp6, udp, udp4, udp6   "host:port", "[::1]:port", ":port" (listen: any address;
+ *                                        dial: this machine); the port by number or by its name
+ *     unix, unixgram, unixpacket         a path, or "@name" for one outside of the file system
  *
  * What is returned is a descriptor of ours (copper/io.h), close-on-exec: read, write and close it
  * with the calls there. TCP: TCP_NODELAY is set, also on accepted connections; listeners have
