@@ -228,6 +228,7 @@ int cu_run(int (*fn)(void *), void *arg)
     while (load_acquire(&call.state) != CALL_DONE) {
         cu__futex_wait(&call.state, CALL_WAITED_FOR, COPPER_NO_DEADLINE);
     }
+    cu__report_let_finish();
     return call.value;
 }
 

@@ -23,6 +23,7 @@
 
 static cu_stack_printer *printer; /* any: atomic */
 static bool is_fatal;             /* any: atomic */
+static bool is_dying;             /* any: atomic; what follows the report ends the process */
 
 void cu__report_is_fatal(void)
 {
@@ -32,6 +33,13 @@ void cu__report_is_fatal(void)
 bool cu_report_is_fatal(void)
 {
     return load_relaxed(&is_fatal);
+}
+
+void cu__report_let_finish(void)
+{
+    while (load_relaxed(&is_dying)) {
+        usleep(1000);
+    }
 }
 
 void cu_report_set_printer(cu_stack_printer *print)
@@ -122,6 +130,7 @@ void cu__misuse(const char *format, ...)
     struct cu_saved_regs regs;
     const struct cu__g *g = cu__g_self();
     va_list args;
+    store_relaxed(&is_dying, true);
     va_start(args, format);
     vsnprintf(message, sizeof(message), format, args);
     va_end(args);
@@ -170,12 +179,14 @@ void cu__report_overflow_sig(const struct cu__g *g, const struct cu_saved_regs *
 {
     struct cu__text t = {.fd = STDERR_FILENO};
     uint64_t bytes = (uint64_t)(g->stack->hi - g->stack->lo);
+    store_relaxed(&is_dying, true);
     cu__text_add(&t, "copper: stack overflow: ");
     add_coroutine(&t, g);
     cu__text_add(&t, " needs more than its ");
     cu__text_number(&t, bytes / 1024, 10);
     cu__text_add(&t, " KiB of stack; see struct cu_go_options.stack_size\n");
     print_last(&t, g, regs);
+    store_relaxed(&is_dying, false); /* the program's own action for the signal decides */
 }
 
 void cu__report_overflow(const struct cu__g *g)

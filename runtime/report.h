@@ -27,5 +27,8 @@ void cu__print_stack(struct cu__text *t, const struct cu_saved_regs *regs, uint6
 void cu__print_end(int fd);
 /* From here on the process ends: a printer may take measures against hanging. */
 void cu__report_is_fatal(void);
+/* Waits while misuse or an overflow is being reported, so that the end of main does not cut it
+ * short and make the status a success. */
+void cu__report_let_finish(void);
 
 #endif

@@ -315,6 +315,35 @@ static int dump_quit(void)
     return cu_run(run_until_told, NULL);
 }
 
+/* ---- last words ---- */
+
+static void print_slowly(int fd, const struct cu_saved_regs *regs, uint64_t lo, uint64_t hi)
+{
+    (void)regs, (void)lo, (void)hi;
+    usleep(300000);
+    check(write(fd, "PRINTED\n", 8) == 8);
+}
+
+static void misuse(void *unlocked)
+{
+    cu_mutex_unlock(unlocked);
+}
+
+static int run_beside_misuse(void *unused)
+{
+    static cu_mutex unlocked;
+    (void)unused;
+    cu_go(misuse, &unlocked);
+    cu_sleep(100 * COPPER_MS);
+    return 0;
+}
+
+static int misuse_as_main_ends(void)
+{
+    cu_report_set_printer(print_slowly);
+    return cu_run(run_beside_misuse, NULL);
+}
+
 /* ---- origins ---- */
 
 static void nest(void *arg)
@@ -530,6 +559,7 @@ static const struct test_case cases[] = {
     {"alive_ping", alive_ping},
     {"dump", dump},
     {"dump_quit", dump_quit},
+    {"misuse_as_main_ends", misuse_as_main_ends},
     {"origins_repeat", origins_repeat},
     {"cycle_of_locks", cycle_of_locks},
     {"no_cycle_of_locks", no_cycle_of_locks},

@@ -58,6 +58,8 @@ CASES.update({
     "no_cycle_in_churn": (0, NOTHING, {}, NOTHING),
     "cycle_is_noticed": (0, r"\A" + CIRCLE + r"\Z", {}, ""),
 })
+# the report is whole, and the status is not main's
+CASES["misuse_as_main_ends"] = (-signal.SIGABRT, r"that is not locked\n.*\nPRINTED\n\Z", {}, "")
 SPECIAL = ["report_hangs", "off_hangs", "dump_quit", "dump_quit_ignored", "bad_values"]
 # clang's thread sanitizer has a thread of its own, which might wake somebody for all we know, and
 # delivers a signal only when the main thread makes a call that it knows
