@@ -37,6 +37,7 @@
 #include <unistd.h>
 
 #define COPPER_ROUND_NS       50000000  /* between rounds */
+#define COPPER_ROUND_MIN_NS   2000000   /* ... where a ring fills quickly: a third is aimed at */
 #define COPPER_ROUND_SAMPLES  20        /* ... or this many samples of a thread, if that is sooner */
 #define COPPER_ROUND_BUSY_NS  20000000  /* ... while records carry copies, which fill rings quickly */
 #define COPPER_SCAN_SHARE     200       /* a scan is followed by this many times its cost of peace */
@@ -68,6 +69,7 @@ static struct cu__run_counts totals; /* what the collector itself counts */
 static struct cu__run_counts cost_before;
 static struct cu__budget_look budget_look;
 static bool has_copies; /* the last round met some */
+static int64_t filling_ns = COPPER_ROUND_NS; /* in so long no ring is filled by more than a third */
 static cu_frame walked[COPPER_STACK_DEPTH_MAX];
 
 static void take_counts(struct cu__run_counts *out)
@@ -193,9 +195,24 @@ static void count_record(const struct cu__record *record, bool *is_prepared)
     totals.refused += !has_room;
 }
 
+/* Deep stacks fill a ring before as many samples as are usual have come. most_bytes: what the
+ * fullest one held. */
+static void adapt_round(uint32_t most_bytes)
+{
+    static int64_t drained_ns;
+    int64_t now = cu__now_ns(), passed_ns = now - drained_ns;
+    drained_ns = now;
+    passed_ns = passed_ns < COPPER_ROUND_NS ? passed_ns : COPPER_ROUND_NS;
+    int64_t aimed_ns = passed_ns * (COPPER_RING_BYTES / 3) / (most_bytes ? most_bytes : 1);
+    aimed_ns = aimed_ns < 2 * filling_ns ? aimed_ns : 2 * filling_ns;
+    aimed_ns = aimed_ns > COPPER_ROUND_MIN_NS ? aimed_ns : COPPER_ROUND_MIN_NS;
+    filling_ns = aimed_ns < COPPER_ROUND_NS ? aimed_ns : COPPER_ROUND_NS;
+}
+
 static void drain(void)
 {
     bool is_prepared = false;
+    uint32_t most_bytes = 0;
     has_copies = false;
     if (cu_modules_epoch_sig() != last_epoch) {
         prepare(&is_prepared);
@@ -204,11 +221,14 @@ static void drain(void)
     for (uint32_t i = 0; i < used; i++) {
         struct cu__ring *ring = &cu__slots[i].ring;
         const struct cu__record *record;
+        uint32_t bytes = cu__ring_waiting(ring);
+        most_bytes = bytes > most_bytes ? bytes : most_bytes;
         while ((record = cu__ring_peek(ring))) {
             count_record(record, &is_prepared);
             cu__ring_consume(ring, record);
         }
     }
+    adapt_round(most_bytes);
 }
 
 /* ---- rounds ---------------------------------------------------------------------------------- */
@@ -339,6 +359,7 @@ static void wait_until(int64_t deadline_ns)
 static int64_t round_ns(void)
 {
     int64_t longest = has_copies ? COPPER_ROUND_BUSY_NS : COPPER_ROUND_NS;
+    longest = filling_ns < longest ? filling_ns : longest;
     int64_t due = current_hz > 0 ? COPPER_ROUND_SAMPLES * INT64_C(1000000000) / current_hz : longest;
     return cu__perf_threads() > 0 && due < longest ? due : longest;
 }

@@ -78,6 +78,12 @@ void cu__ring_consume(struct cu__ring *ring, const struct cu__record *record)
     atomic_store_explicit(&ring->read, read + record->size, memory_order_release);
 }
 
+uint32_t cu__ring_waiting(const struct cu__ring *ring)
+{
+    uint64_t written = atomic_load_explicit(&ring->written, memory_order_relaxed);
+    return (uint32_t)(written - atomic_load_explicit(&ring->read, memory_order_relaxed));
+}
+
 bool cu__ring_is_empty(const struct cu__ring *ring)
 {
     /* read first: it never passes what is written, so equal means empty at that moment. Pairs with the

@@ -75,6 +75,8 @@ void cu__ring_commit_sig(struct cu__ring *ring, const struct cu__record *record)
 /* The oldest record not consumed yet, NULL: none. */
 const struct cu__record *cu__ring_peek(struct cu__ring *ring);
 void cu__ring_consume(struct cu__ring *ring, const struct cu__record *record);
+/* Bytes that wait to be consumed, gaps included. By the reader. */
+uint32_t cu__ring_waiting(const struct cu__ring *ring);
 /* Whether all that was written has been consumed. From any thread: consumes nothing itself. */
 bool cu__ring_is_empty(const struct cu__ring *ring);
 
