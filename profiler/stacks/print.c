@@ -118,6 +118,9 @@ static void print_report(int fd, const struct cu_saved_regs *regs, uint64_t lo, 
     if (is_fatal)
         limit_last_words();
     memcpy(&w.regs, regs, sizeof w.regs);
+    /* Of an overflow the innermost frame begins below the stack; what was saved in it does not. */
+    if (is_fatal && w.regs.sp < lo)
+        w.lo = w.regs.sp & ~(uint64_t)7;
     if (s == NULL) {
         cu_stacks_prepare();
         s = cu_symbolizer_open();

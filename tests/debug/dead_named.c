@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Purpose: a program with all the libraries that ends in a deadlock, or dumps many coroutines.
+ * Purpose: a program with all the libraries that ends in a deadlock, dumps many coroutines, or
+ * overflows a stack.
  */
 #include <copper/copper.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 static cu_chan *jobs;
@@ -49,8 +51,32 @@ static int dump_many(void *unused)
     return 0;
 }
 
+/* What it touches first lies below the stack. */
+__attribute__((noinline)) static int recurse(int depth)
+{
+    volatile char frame[1000];
+    memset((void *)frame, depth, sizeof(frame));
+    return depth ? recurse(depth - 1) + frame[1] : 0;
+}
+
+static void descend(void *unused)
+{
+    (void)unused;
+    printf("%d\n", recurse(100000));
+}
+
+static int overflow(void *unused)
+{
+    (void)unused;
+    cu_go(descend, NULL);
+    cu_sleep(60 * COPPER_SEC);
+    return 0;
+}
+
 int main(int argc, char **argv)
 {
-    (void)argv;
+    if (argc > 1 && strcmp(argv[1], "overflow") == 0) {
+        return cu_run(overflow, NULL);
+    }
     return cu_run(argc > 1 ? dump_many : app, NULL);
 }

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A deadlock in a program with all the libraries: frames have names, threads of the profiler do not
-hide it, the leak report follows, the status is 2. And a dump of many is not slow."""
+hide it, the leak report follows, the status is 2. A dump of many is not slow. An overflow shows
+who recursed."""
 import os
 import re
+import signal
 import subprocess
 import sys
 
@@ -31,4 +33,8 @@ many = run("many")
 assert many.returncode == 0, many.stderr
 assert len(re.findall(r"^  wait_for_jobs ", many.stdout, re.M)) == 2000
 print(many.stderr)
+deep = run("overflow")
+print(deep.stderr[:1000])
+assert deep.returncode == -signal.SIGSEGV, deep.returncode
+assert len(re.findall(r"^  recurse ", deep.stderr, re.M)) > 100
 sys.exit(0)
