@@ -8,6 +8,7 @@ prefix=$scratch/prefix
 
 cmake --install "$COPPER_BUILD" --prefix "$prefix" >"$scratch/log" || { cat "$scratch/log"; exit 1; }
 libdir=$(dirname "$(find "$prefix" -name 'libcopper_runtime.so' | head -1)")
+ls "$prefix/share/gdb/auto-load$libdir"/libcopper_runtime.so.*-gdb.py # where gdb looks
 
 mkdir "$scratch/consumer"
 cat >"$scratch/consumer/main.c" <<'C'
