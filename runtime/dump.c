@@ -202,15 +202,23 @@ int64_t cu__dump_all(struct cu__text *t)
     return written;
 }
 
+static void add_count(struct cu__text *t, uint64_t n, const char *one, const char *many)
+{
+    cu__text_number(t, n, 10);
+    cu__text_add(t, n == 1 ? one : many);
+}
+
 int64_t cu_dump(int fd)
 {
     struct cu__text t = {.fd = fd};
     struct cu_runtime_stats stats = {.size = sizeof(stats)};
     cu_runtime_stats_read(&stats);
-    add_field(&t, "copper: ", stats.live);
-    add_field(&t, " coroutines, ", (uint64_t)stats.maxprocs);
-    add_field(&t, " P, ", stats.threads);
-    cu__text_add(&t, " worker threads, stack guard: ");
+    cu__text_add(&t, "copper: ");
+    add_count(&t, stats.live, " coroutine, ", " coroutines, ");
+    add_field(&t, "", (uint64_t)stats.maxprocs);
+    cu__text_add(&t, " P, ");
+    add_count(&t, stats.threads, " worker thread", " worker threads");
+    cu__text_add(&t, ", stack guard: ");
     cu__text_add(&t, stats.guard_mode);
     cu__text_add(&t, "\n\n");
     int64_t written = cu__dump_all(&t);

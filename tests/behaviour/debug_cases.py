@@ -33,7 +33,7 @@ CASES = {
     "alive_by_call": (0, NOTHING, {}, ""),
     "alive_daemons": (0, NOTHING, {}, ""),
     "alive_ping": (0, NOTHING, {}, ""),
-    "dump": (0, NOTHING, {}, r"\Acopper: 2 coroutines, \d+ P, \d+ worker threads, stack guard: \w+\n\n"
+    "dump": (0, NOTHING, {}, r"\Acopper: 2 coroutines, \d+ P, \d+ worker threads?, stack guard: \w+\n\n"
              r"coroutine \d+ \[running\] \{name: \"main\", stage: \"parse\"\}:\n  .*\n\n"
              r"coroutine \d+ \[chan receive\] \{name: \"child .\"one.\"\", on: .*, stage: \"parse\"\}:\n"
              r"  .*\ncreated by child in coroutine \d+\n\t\S+debug_cases\.c:\d+\n"

@@ -2,7 +2,7 @@
  *
  * copper/hooks.h: scheduler events as they happen, for tools. A stable interface.
  *
- * A tool attaches a table of callbacks. An event nobody wants costs one test of one byte. Several
+ * A tool attaches a table of callbacks. An event nobody wants costs one test of one word. Several
  * tools may be attached. Detaching waits until no callback of the table runs any more, so that a
  * tool may free its state or unload afterwards.
  *
