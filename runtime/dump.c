@@ -215,7 +215,7 @@ int64_t cu_dump(int fd)
     cu_runtime_stats_read(&stats);
     cu__text_add(&t, "copper: ");
     add_count(&t, stats.live, " coroutine, ", " coroutines, ");
-    add_field(&t, "", (uint64_t)stats.maxprocs);
+    cu__text_number(&t, (uint64_t)stats.maxprocs, 10);
     cu__text_add(&t, " P, ");
     add_count(&t, stats.threads, " worker thread", " worker threads");
     cu__text_add(&t, ", stack guard: ");
